@@ -1,0 +1,1 @@
+"""The tests of chunkarr; a package so that tests share `tests.strategies` and `tests.oracle`."""
