@@ -18,16 +18,12 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 
 from chunkarr.errors import CorruptChunkError, TargetExistsError, UnsafeInputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "Durability",
@@ -59,6 +55,7 @@ PIECE = 1 << 30  # bytes per system call: Linux and macOS refuse or cut calls of
 NAME_BYTES = 180  # bytes of a file's name kept in its hidden sibling's: a name has at most 255
 VECTORS = 512  # buffers per writev, half of what POSIX systems allow
 
+fcntl: Any = None if os.name == "nt" else import_module("fcntl")
 _BASE = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
 # Without O_NONBLOCK, opening a named pipe that lies where a chunk should be waits for ever.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BASE
@@ -182,10 +179,20 @@ def open_write(path: str) -> int:
     return os.open(path, os.O_RDWR | _BASE)
 
 
-def open_new(path: str, size: int | None = None) -> int:
-    """Create a file that does not exist and open it for writing; with ``size`` reserve its bytes.
+def open_new(path: str, size: int | None = None, *, reserve: bool = True, mode: int = 0o666) -> int:
+    """Create a file that does not exist and open it for reading and writing.
 
-    Reserving makes a full disk an error here, not in the middle of the work.
+    Parameters
+    ----------
+    path
+        Its name.
+    size
+        Bytes it has from the start, zeros.
+    reserve
+        Whether the disk must have these bytes now, so that a full disk is an error here and not in
+        the middle of the work; without, the file is sparse.
+    mode
+        Permissions, which the process's mask reduces.
 
     Raises
     ------
@@ -194,13 +201,14 @@ def open_new(path: str, size: int | None = None) -> int:
     OSError
         With ENOSPC (no space), EFBIG or EDQUOT, naming ``path``; nothing is left behind.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BASE, 0o666)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BASE, mode)
     if not size:
         return fd
     try:
         with _naming(path):
             os.ftruncate(fd, size)
-            _reserve(fd, size)
+            if reserve:
+                _reserve(fd, size)
     except BaseException:
         os.close(fd)
         discard(path)
@@ -283,13 +291,24 @@ def _resolve(path: str) -> str:
     return os.path.realpath(path) if os.path.islink(path.rstrip("/")) else (path.rstrip("/") or path)
 
 
-def new_part(path: str, *, directory: bool = False) -> tuple[str, int]:
-    """Make an empty hidden sibling of ``path`` and hold it.
+def new_part(
+    path: str, *, directory: bool = False, size: int | None = None, reserve: bool = True, mode: int = 0o666
+) -> tuple[str, int]:
+    """Make a hidden sibling of ``path`` and hold it.
+
+    Parameters
+    ----------
+    path
+        The name that it may get by `publish`.
+    directory
+        Whether it is a directory; else it is a file.
+    size, reserve, mode
+        Of a file, as in `open_new`.
 
     Returns
     -------
     part : str
-        Its path: an empty file or directory.
+        Its path.
     lock : int
         A descriptor that keeps `sweep` away until it is closed or the process ends.
     """
@@ -298,7 +317,7 @@ def new_part(path: str, *, directory: bool = False) -> tuple[str, int]:
         if directory:
             os.mkdir(part)
         else:
-            os.close(open_new(part))
+            os.close(open_new(part, size, reserve=reserve, mode=mode))
         try:
             return part, hold(part)
         except FileNotFoundError:
@@ -508,7 +527,9 @@ def _replace(part: str, final: str) -> str | None:
     """Put ``part`` in the place of ``final``; return where the old one is now, if anywhere."""
     is_tree = os.path.isdir(final)
     if is_tree and not os.path.isdir(part):
-        raise TargetExistsError(f"{final}: is a directory, which a file does not replace; remove it or use another name")
+        raise TargetExistsError(
+            f"{final}: is a directory, which a file does not replace; remove it or use another name"
+        )
     with contextlib.suppress(OSError):
         if is_tree == os.path.isdir(part):
             os.chmod(part, stat.S_IMODE(os.stat(final).st_mode))

@@ -231,9 +231,7 @@ def test_a_link_is_followed_not_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", [True, False], ids=["renameat2", "plain"])
-def test_only_one_of_many_wins_without_overwrite(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: bool
-) -> None:
+def test_only_one_of_many_wins_without_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: bool) -> None:
     if not flags:
         monkeypatch.setattr(fsio, "_LIBC", None)
     final = str(tmp_path / "a")
@@ -284,7 +282,9 @@ def test_sweep_removes_what_nobody_holds(tmp_path: Path, tree: bool) -> None:
 @posix
 def test_the_lock_dies_with_the_process(tmp_path: Path) -> None:
     final = str(tmp_path / "a")
-    code = "import sys, time; from chunkarr import fsio; print(fsio.new_part(sys.argv[1])[0], flush=True); time.sleep(60)"
+    code = (
+        "import sys, time; from chunkarr import fsio; print(fsio.new_part(sys.argv[1])[0], flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code, final], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         part = child.stdout.readline().strip()

@@ -1,0 +1,199 @@
+"""Arrays that lie in a file as one uncompressed block in C or Fortran order: npy, raw."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+
+from chunkarr import fsio
+from chunkarr.errors import ChunkarrError, OptionError
+from chunkarr.formats.contract import Stored, Target
+from chunkarr.formats.runs import Descriptor, bytes_moved, file_generation, read_block, staging, write_block
+from chunkarr.grid import Grid, Region, Shape, region_shape
+
+__all__ = ["FlatStored", "FlatTarget", "Order", "check_block", "check_mode", "check_order", "check_shape"]
+
+Order = Literal["C", "F"]
+Array = np.ndarray[Any, Any]
+
+MAX_DIMS = 64  # as NumPy
+
+
+class FlatStored(Stored):
+    """An array that is one block of bytes at an offset in a file.
+
+    Parameters
+    ----------
+    path, format
+        The file, and the name of its format's row.
+    shape, dtype, order
+        What the block holds; ``order`` is "C" or "F".
+    offset
+        Bytes before the block.
+    generation
+        What `file_generation` said when the file was found good.
+    """
+
+    contiguous = True
+
+    def __init__(
+        self,
+        path: str,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        *,
+        format: str,  # noqa: A002 - the contract's word
+        offset: int,
+        order: Order,
+        generation: tuple[int, int, int],
+    ) -> None:
+        self.path, self.format = path, format
+        self.shape, self.dtype, self.order, self.offset = shape, dtype, order, offset
+        self.grid = Grid(shape, shape)
+        self._generation = generation
+        self._file = Descriptor(path, writable=False)
+
+    def read(self, region: Region, out: Array, scratch: Array) -> None:
+        """Fill ``out`` with ``region``; see `Stored.read`."""
+        check_block(region, out, self.dtype)
+        fd = self._file.get(self._generation)
+        if self.order == "F":
+            read_block(fd, self.path, self.offset, self.shape[::-1], region[::-1], out=out.T, scratch=scratch)
+        else:
+            read_block(fd, self.path, self.offset, self.shape, region, out=out, scratch=scratch)
+
+    def scratch_bytes(self, region: Region) -> int:
+        """Return the bytes of scratch that reading ``region`` may take; see `Stored.scratch_bytes`."""
+        return staging(*_c_order(self.shape, region, self.order), self.dtype.itemsize)
+
+    def bytes_read(self, region: Region) -> int:
+        """Return the bytes read for ``region``, gaps that are read over included."""
+        return bytes_moved(*_c_order(self.shape, region, self.order), self.dtype.itemsize)
+
+    def generation(self) -> tuple[int, int, int]:
+        """Return size, mtime_ns and inode of the file as it is now."""
+        return file_generation(self.path)
+
+
+class FlatTarget(Target):
+    """A new file of ``header`` and one block of bytes, written as a hidden sibling.
+
+    Parameters
+    ----------
+    path, header
+        The file to be, and the bytes before its block.
+    shape, dtype, order
+        What the block holds.
+    overwrite, durability
+        As in `fsio.publish`.
+    """
+
+    distributable = True
+
+    def __init__(
+        self,
+        path: str,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        *,
+        header: bytes,
+        order: Order,
+        overwrite: bool,
+        durability: fsio.Durability,
+    ) -> None:
+        self.path, self.shape, self.dtype, self.order = path, shape, dtype, order
+        self.grid = Grid(shape, (1,) * len(shape))
+        self.offset = len(header)
+        self._overwrite, self._durability = overwrite, durability
+        fsio.refuse_existing(path, overwrite)
+        fsio.sweep(path)
+        self._part, lock = fsio.new_part(path, size=self.offset + prod(shape) * dtype.itemsize)
+        self._file = Descriptor(self._part, writable=True)
+        self._drop: weakref.finalize[..., Any] | None = weakref.finalize(self, _drop, self._part, lock, os.getpid())
+        fsio.write_at(self._file.get(), header, 0, self._part)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_drop": None}
+
+    def write(self, region: Region, block: Array, scratch: Array) -> None:
+        """Write ``block`` at ``region``; see `Target.write`."""
+        check_block(region, block, self.dtype)
+        fd = self._file.get()
+        if self.order == "F":
+            write_block(fd, self._part, self.offset, self.shape[::-1], region[::-1], block=block.T, scratch=scratch)
+        else:
+            write_block(fd, self._part, self.offset, self.shape, region, block=block, scratch=scratch)
+
+    def scratch_bytes(self, region: Region) -> int:
+        """Return the bytes of scratch that writing ``region`` may take; see `Target.scratch_bytes`."""
+        return staging(*_c_order(self.shape, region, self.order), self.dtype.itemsize)
+
+    def commit(self) -> None:
+        """Make the file appear under its name; see `Target.commit`."""
+        if self._drop is None or not self._drop.alive:
+            raise RuntimeError(f"{self.path}: only the object that created a target commits it, once")
+        if self._durability == "full":
+            fsio.sync_file(self._file.get())
+        self._file.close()
+        fsio.publish(self._part, self.path, self._overwrite, self._durability)
+        self._drop()
+
+    def abort(self) -> None:
+        """Remove the unfinished file; never raises."""
+        self._file.close()
+        if self._drop is not None:
+            self._drop()
+
+
+def _drop(part: str, lock: int, pid: int) -> None:
+    """Remove an unfinished file and release it; a forked child leaves its parent's alone."""
+    if os.getpid() == pid:
+        fsio.discard(part)
+    os.close(lock)
+
+
+def _c_order(shape: Shape, region: Region, order: Order) -> tuple[Shape, Region]:
+    """Return shape and region of the C-ordered array that lies in the same bytes."""
+    return (shape[::-1], region[::-1]) if order == "F" else (shape, region)
+
+
+def check_block(region: Region, block: Array, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError or TypeError where a block would be read or written as other bytes than it is."""
+    if block.dtype != dtype:
+        raise TypeError(f"the block is of dtype {block.dtype}, the array of {dtype}")
+    if block.shape != region_shape(region):
+        raise ValueError(f"the block has shape {block.shape}, the region {region_shape(region)}")
+
+
+def check_order(order: str) -> Order:
+    """Return ``order`` if it is one."""
+    if order == "C":
+        return "C"
+    if order == "F":
+        return "F"
+    raise OptionError(f'order is "C" or "F", not {order!r}')
+
+
+def check_mode(path: str, mode: str) -> None:
+    """Raise OptionError unless ``mode`` is "r"."""
+    if mode != "r":
+        raise OptionError(f'{path}: mode {mode!r} is not offered, only "r"; save to a new file instead')
+
+
+def check_shape(path: str, shape: Sequence[Any], dtype: np.dtype[Any], error: type[ChunkarrError]) -> Shape:
+    """Return ``shape`` as Python integers if an array can have it; raise ``error`` if not."""
+    if len(shape) > MAX_DIMS:
+        raise error(f"{path}: shape has {len(shape)} axes, at most {MAX_DIMS} are possible")
+    for axis, n in enumerate(shape):
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 0 <= n < 1 << 63:
+            raise error(f'{path}: "shape"[{axis}] must be an integer 0 to 2**63-1, is {n!r:.100}')
+    whole = tuple(int(n) for n in shape)
+    # An empty array of absurd other axes is refused as NumPy refuses it.
+    if prod(n for n in whole if n) * max(dtype.itemsize, 1) >= 1 << 63:
+        raise error(f"{path}: shape {whole} of dtype {dtype} is more than 2**63-1 B")
+    return whole

@@ -1,0 +1,163 @@
+"""Temporary arrays on disk: uncompressed tiles in one sparse file that never outlives its process.
+
+Tile after tile lies in a slot of a full tile's size; a tile cut short by the array's edge fills the
+beginning of its slot. Within a tile the elements lie in C order, so that a whole tile is one run of bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import weakref
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from chunkarr import fsio
+from chunkarr.errors import GridError, UnsupportedError
+from chunkarr.formats.contract import Stored, Target
+from chunkarr.formats.flat import check_block
+from chunkarr.formats.runs import Descriptor, bytes_moved, read_block, staging, write_block
+from chunkarr.grid import Grid, Region, Shape, intersect, region_shape, region_slices, shift
+
+__all__ = ["ScratchArray", "sweep_scratch"]
+
+Array = np.ndarray[Any, Any]
+
+NAME = "chunkarr-scratch"
+_swept: set[str] = set()
+
+
+def sweep_scratch(directory: str) -> list[str]:
+    """Remove the scratch files in ``directory`` whose process is gone; return their paths."""
+    return fsio.sweep(os.path.join(directory, NAME))
+
+
+class ScratchArray(Stored, Target):
+    """A temporary array, read and written by region, from many threads and processes.
+
+    The object that created it owns it: the file goes with it, or with its process. Pickled copies
+    read and write the same file while the owner lives. Any region may be read or written; regions
+    written at the same time must not overlap. What was not written reads as zero bytes.
+
+    Parameters
+    ----------
+    directory
+        Where its file is made; what killed processes left there is removed first.
+    shape, dtype
+        As of any array, without Python objects.
+    tile
+        Elements per axis of a tile, each at least 1.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> scratch = np.empty(1 << 18, "u1")
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     a = ScratchArray(directory, (4, 5), "i4", (2, 2))
+    ...     a.write(((1, 3), (0, 5)), np.arange(10, dtype="i4").reshape(2, 5), scratch)
+    ...     out = np.empty((3, 1), "i4")
+    ...     a.read(((1, 4), (4, 5)), out, scratch)
+    ...     a.remove()
+    >>> out.ravel()
+    array([4, 9, 0], dtype=int32)
+    """
+
+    contiguous = False
+    distributable = True
+    format = "scratch"
+
+    def __init__(self, directory: str, shape: Shape, dtype: Any, tile: Shape) -> None:
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+        if self.dtype.hasobject:
+            raise UnsupportedError(f"dtype {self.dtype} holds Python objects, which cannot lie in a file")
+        if len(tile) != len(self.shape) or any(n < 1 for n in tile):
+            raise GridError(f"tile {tuple(tile)} does not fit shape {self.shape}: one size of 1 or more per axis")
+        self.grid = Grid(self.shape, tuple(tile))
+        self._slot = prod(self.grid.steps) * self.dtype.itemsize  # bytes
+        size = self.grid.size * self._slot
+        fsio.make_dir(directory)
+        if directory not in _swept:
+            sweep_scratch(directory)
+            _swept.add(directory)
+        _check_space(directory, prod(self.shape) * self.dtype.itemsize)
+        # Others who share the directory need not see what passes through.
+        self.path, lock = fsio.new_part(os.path.join(directory, NAME), size=size, reserve=False, mode=0o600)
+        self._file = Descriptor(self.path, writable=True)
+        self._drop: weakref.finalize[..., Any] | None = weakref.finalize(self, _drop, self.path, lock, os.getpid())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_drop": None}
+
+    def _pieces(self, region: Region) -> Iterator[tuple[int, Shape, Region, Any]]:
+        """Yield per tile: its byte in the file, its shape, the region within it, the key within the block."""
+        for index in self.grid.touching(region):
+            tile = self.grid.region(index)
+            common = intersect(tile, region)
+            assert common is not None, "touching yields tiles that touch"
+            number = 0
+            for i, count in zip(index, self.grid.counts, strict=True):
+                number = number * count + i
+            local = shift(common, [-a for a, _ in tile])
+            yield number * self._slot, region_shape(tile), local, (*region_slices(common, region), ...)
+
+    def read(self, region: Region, out: Array, scratch: Array) -> None:
+        """Fill ``out`` with ``region``; see `Stored.read`."""
+        check_block(region, out, self.dtype)
+        fd = self._file.get()
+        for offset, tile, local, place in self._pieces(region):
+            read_block(fd, self.path, offset, tile, local, out=out[place], scratch=scratch)
+
+    def write(self, region: Region, block: Array, scratch: Array) -> None:
+        """Write ``block`` at ``region``, which need not be whole tiles; see `Target.write`."""
+        check_block(region, block, self.dtype)
+        fd = self._file.get()
+        for offset, tile, local, place in self._pieces(region):
+            write_block(fd, self.path, offset, tile, local, block=block[place], scratch=scratch)
+
+    def scratch_bytes(self, region: Region) -> int:
+        """Return the bytes of scratch that reading or writing ``region`` may take."""
+        steps = self.grid.steps
+        widest = tuple((0, min(b - a, s)) for (a, b), s in zip(region, steps, strict=True))
+        return staging(steps, widest, self.dtype.itemsize)
+
+    def bytes_read(self, region: Region) -> int:
+        """Return the bytes read for ``region``, gaps that are read over included."""
+        item = self.dtype.itemsize
+        return sum(bytes_moved(tile, local, item) for _, tile, local, _ in self._pieces(region))
+
+    def generation(self) -> str:
+        """Return the file's name: a scratch array is written once, then read."""
+        return self.path
+
+    def commit(self) -> None:
+        """Do nothing: a scratch array has no other name to appear under."""
+
+    def abort(self) -> None:
+        """Remove the file; never raises."""
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove the file now, if this object owns it; never raises."""
+        self._file.close()
+        if self._drop is not None:
+            self._drop()
+
+
+def _drop(path: str, lock: int, pid: int) -> None:
+    """Remove a scratch file and release it; a forked child leaves its parent's alone."""
+    if os.getpid() == pid:
+        fsio.discard(path)
+    os.close(lock)
+
+
+def _check_space(directory: str, nbytes: int) -> None:
+    """Raise OSError if ``nbytes`` do not fit the disk now; a sparse file reserves nothing."""
+    if not hasattr(os, "statvfs"):
+        return
+    disk = os.statvfs(directory)
+    free = disk.f_bavail * disk.f_frsize
+    if nbytes > free:
+        raise OSError(errno.ENOSPC, f"scratch array needs {nbytes} B, the disk has {free} B free", directory)

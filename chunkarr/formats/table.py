@@ -1,0 +1,285 @@
+"""The table of formats: how each is recognised, and the module that reads and writes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from chunkarr import fsio
+from chunkarr.errors import FormatError, OptionError, TargetExistsError
+from chunkarr.formats.contract import Stored, Target
+from chunkarr.grid import Shape
+
+__all__ = ["FORMATS", "Format", "create_target", "identify", "open_stored", "split_member"]
+
+HEAD = 4096  # bytes of a file that recognising it may look at
+ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: a row of the table."""
+
+    name: str  # what ``format=`` takes
+    suffixes: tuple[str, ...]  # lower case, with the dot; the first is the usual one
+    sniff: Callable[[str, bytes], bool]  # (path, first bytes; none of a directory) -> whether it is this one
+    module: str  # has `open` and `create`; imported when used
+    open_options: tuple[str, ...]  # keywords of its `open` besides path and mode
+    create_options: tuple[str, ...]  # keywords of its `create` besides path, shape, dtype, overwrite, durability
+    summary: str  # a line for users
+    directory: bool = False  # whether an array is a directory
+
+
+def _sniff_npy(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's signature
+    return head.startswith(b"\x93NUMPY")
+
+
+def _sniff_nothing(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's signature
+    return False  # raw records look like anything
+
+
+def _sniff_zarr(path: str, head: bytes) -> bool:
+    return not head and any(os.path.isfile(os.path.join(path, mark)) for mark in ZARR_MARKS)
+
+
+def _sniff_hdf5(path: str, head: bytes) -> bool:
+    """Find the signature at 0, 512, 1024, 2048, ...: a user block of any such size may come before."""
+    if head.startswith(HDF5_SIGNATURE):
+        return True
+    if len(head) <= 512:
+        return False
+    fd = fsio.open_read(path)
+    try:
+        size, place, found = os.fstat(fd).st_size, 512, bytearray(len(HDF5_SIGNATURE))
+        while place + len(found) <= size:
+            fsio.read_into(fd, found, place, path)
+            if found == HDF5_SIGNATURE:
+                return True
+            place *= 2
+    finally:
+        os.close(fd)
+    return False
+
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        name="npy",
+        suffixes=(".npy",),
+        sniff=_sniff_npy,
+        module="chunkarr.formats.npy",
+        open_options=(),
+        create_options=("order",),
+        summary="NumPy's array file: one uncompressed array, C or Fortran order, any dtype",
+    ),
+    Format(
+        name="zarr",
+        suffixes=(".zarr",),
+        sniff=_sniff_zarr,
+        module="chunkarr.formats.zarr",
+        open_options=("missing",),
+        create_options=("chunks", "shards", "codec", "fill_value", "order", "attributes", "access"),
+        summary="Zarr: a directory of compressed, checksummed chunks",
+        directory=True,
+    ),
+    Format(
+        name="hdf5",
+        suffixes=(".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".nc"),
+        sniff=_sniff_hdf5,
+        module="chunkarr.formats.hdf5",
+        open_options=(),
+        create_options=("chunks", "codec"),
+        summary="HDF5: datasets in a file, path.h5::/group/dataset",
+    ),
+    Format(
+        name="raw",
+        suffixes=(".raw", ".bin", ".dat"),
+        sniff=_sniff_nothing,
+        module="chunkarr.formats.raw",
+        open_options=("dtype", "shape", "offset", "order"),
+        create_options=("order",),
+        summary="Raw records without a header: dtype=, shape= and offset= say what they are",
+    ),
+)
+
+
+def split_member(path: str) -> tuple[str, str | None]:
+    """Split what lies in a file from the file: ``file::member``.
+
+    >>> split_member("f.h5::/g/x"), split_member("a.npy")
+    (('f.h5', '/g/x'), ('a.npy', None))
+    """
+    path = os.fspath(path)
+    file, mark, member = path.partition("::")
+    return (file, member) if mark else (path, None)
+
+
+def _named(name: str) -> Format:
+    for row in FORMATS:
+        if row.name == name:
+            return row
+    raise OptionError(f"format {name!r} is not known; there are {', '.join(row.name for row in FORMATS)}")
+
+
+def _by_suffix(path: str) -> Format | None:
+    name = path.rstrip("/").lower()
+    return next((row for row in FORMATS if name.endswith(row.suffixes)), None)
+
+
+def identify(path: str, format: str | None = None) -> Format:  # noqa: A002 - the user's word
+    """Return the format of a file or directory: the one named, else by its content, else by its suffix.
+
+    Parameters
+    ----------
+    path
+        What is there, without ``::member``; for a new file only the suffix counts.
+    format
+        The name of a row of `FORMATS`.
+
+    Raises
+    ------
+    FormatError
+        If neither content nor suffix is known.
+    OptionError
+        If no format is called ``format``.
+
+    Examples
+    --------
+    >>> identify("new.zarr").name
+    'zarr'
+    """
+    if format is not None:
+        return _named(format)
+    row = _by_content(path) or _by_suffix(path)
+    if row is not None and (not os.path.exists(path) or row.directory == os.path.isdir(path)):
+        return row
+    kind = "directory" if os.path.isdir(path) else "file"
+    raise _unknown(path, f"by its content and its name, this {kind}")
+
+
+def _unknown(path: str, what: str) -> FormatError:
+    known = "; ".join(f"{row.name} ({' '.join(row.suffixes)})" for row in FORMATS)
+    return FormatError(f"{path}: {what} is of no known format ({known}); pass format=, or dtype= for raw records")
+
+
+def _by_content(path: str) -> Format | None:
+    if not os.path.exists(path):
+        return None
+    head = _head(path)
+    return next((row for row in FORMATS if row.sniff(path, head)), None)
+
+
+def _head(path: str) -> bytes:
+    """Return the first bytes of a file; none of a directory."""
+    if os.path.isdir(path):
+        return b""
+    fd = fsio.open_read(path)
+    try:
+        head = bytearray(min(HEAD, os.fstat(fd).st_size))
+        fsio.read_into(fd, head, 0, path)
+    finally:
+        os.close(fd)
+    return bytes(head)
+
+
+def _check_options(row: Format, options: dict[str, Any], allowed: tuple[str, ...], verb: str) -> None:
+    """Raise OptionError naming the options of ``options`` that are not allowed, and those that are."""
+    unknown = sorted(set(options) - set(allowed))
+    if unknown:
+        takes = ", ".join(allowed) if allowed else "no options"
+        raise OptionError(f"{verb} {row.name} does not take {', '.join(unknown)}; it takes {takes}")
+
+
+def open_stored(path: str, mode: str = "r", format: str | None = None, **options: Any) -> Stored:  # noqa: A002
+    """Open the array at ``path``, of whatever format it is.
+
+    Parameters
+    ----------
+    path
+        A file, a directory, or ``file::member``.
+    mode
+        "r".
+    format
+        The name of a format; by default the content says, then ``dtype=`` (it is raw), then the suffix.
+    **options
+        What the format's `open` takes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at ``path``.
+    FormatError
+        If it is of no known format, or damaged.
+    OptionError
+        If the format does not take one of the options.
+    """
+    file, member = split_member(path)
+    if not os.path.exists(file):
+        raise FileNotFoundError(2, os.strerror(2), file)
+    raw = format is None and "dtype" in options and not os.path.isdir(file) and _by_content(file) is None
+    row = _named("raw") if raw else identify(file, format)
+    _check_options(row, options, row.open_options, "opening")
+    _check_member(row, file, member)
+    if row.name == "raw" and "dtype" not in options:
+        raise OptionError(f"{file}: raw records need dtype=, and shape= unless they are one axis")
+    opened: Stored = import_module(row.module).open(path if member is not None else file, mode, **options)
+    return opened
+
+
+def _check_member(row: Format, file: str, member: str | None) -> None:
+    if member is not None and row.name not in ("zarr", "hdf5"):
+        raise FormatError(f"{file}: a {row.name} file has no members, so there is no {member!r} in it")
+
+
+def create_target(
+    path: str,
+    shape: Shape,
+    dtype: Any,
+    format: str | None = None,  # noqa: A002 - the user's word
+    *,
+    overwrite: bool = False,
+    durability: fsio.Durability = "full",
+    **options: Any,
+) -> Target:
+    """Create an array at ``path`` that appears there on ``commit``.
+
+    Parameters
+    ----------
+    path
+        The file or directory to be; its suffix says of which format.
+    shape, dtype
+        What it will hold.
+    format
+        The name of a format, where the suffix does not say.
+    overwrite
+        Whether an array there may be replaced. A directory that holds no array is never replaced.
+    durability
+        "full": on the disk when ``commit`` returns; "process": safe against kill, not power loss.
+    **options
+        What the format's `create` takes.
+
+    Raises
+    ------
+    TargetExistsError
+        If something is there that may not be replaced.
+    FormatError
+        If the suffix is of no known format.
+    OptionError
+        If the format does not take one of the options.
+    """
+    file, member = split_member(path)
+    row = _named(format) if format is not None else _by_suffix(file)
+    if row is None:
+        raise _unknown(file, "the name of a new array says its format, and this one")
+    _check_options(row, options, row.create_options, "creating")
+    _check_member(row, file, member)
+    fsio.refuse_existing(file, overwrite)
+    if os.path.isdir(file) and os.listdir(file) and not _sniff_zarr(file, b""):
+        raise TargetExistsError(f"{file}: is a directory that holds no array; it is not replaced, use another name")
+    target: Target = import_module(row.module).create(
+        path if member is not None else file, shape, dtype, overwrite=overwrite, durability=durability, **options
+    )
+    return target
