@@ -34,8 +34,7 @@ def test_bytes_with_units(text, number):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "MiB", "0", "0MiB", "-1", "1 XB", "1mib", "1e9", "1.3B", "nan", "1_000", "1  GiB", "8EiB"]
-    + [True, -5, 2**63, None, 1.5],
+    ["", "MiB", "0", "-1", "1 XB", "1mib", "1e9", "1.3B", "nan", "1_000", "1  GiB", "8EiB", True, -5, 2**63, 1.5],
 )
 def test_what_is_no_number_of_bytes_is_refused(text):
     with pytest.raises(OptionError, match=r"bytes|unit"):

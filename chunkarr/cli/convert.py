@@ -1,0 +1,65 @@
+"""``chunkarr convert``: from file to file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from chunkarr.cli.options import as_dtype, as_json, as_shape, memory_option, raw_options, source_options
+
+__all__ = ["command"]
+
+
+@click.command("convert")
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--dtype", type=as_dtype, metavar="DTYPE", help="Element type of raw records; of any other SOURCE, as --astype."
+)
+@raw_options
+@click.option("--astype", type=as_dtype, metavar="DTYPE", help="Element type of TARGET; values are converted.")
+@click.option("--format", "format_", help="Format of TARGET.  [default: by its suffix]")
+@click.option("--chunks", type=as_shape, metavar="N,N,...", help="Shape of the chunks of TARGET.")
+@click.option("--shards", type=as_shape, metavar="N,N,...", help="Shape of the shards of a Zarr TARGET.")
+@click.option("--codec", help="Compression of TARGET.")
+@memory_option()
+@click.option("--overwrite", is_flag=True, help="Replace TARGET if it is there.")
+@click.option("--dry-run", is_flag=True, help="Check and plan, write nothing.")
+@click.option("--json", "json", is_flag=True, help="Print the report as JSON.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def command(
+    source: str, target: str, dtype: Any, shape: Any, offset: int | None, order: str | None, astype: Any,
+    format_: str | None, chunks: Any, shards: Any, codec: str | None,
+    overwrite: bool, dry_run: bool, json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Copy the array in SOURCE to TARGET, which appears when it is whole.
+
+    The formats are npy, raw, zarr and hdf5; a member of a file is named as in file.h5::/group/x.
+    """
+    from chunkarr import jobs
+
+    raw = source_options(shape=shape, offset=offset, order=order)
+    if dtype is not None and _holds_raw_records(source):
+        raw["dtype"] = dtype
+    elif dtype is not None:
+        if astype is not None:
+            raise click.UsageError("--dtype describes raw records, and SOURCE is not raw: give --astype alone")
+        astype = dtype
+    report = jobs.convert(
+        source, target, dtype=astype, format=format_, chunks=chunks, shards=shards, codec=codec,
+        overwrite=overwrite, progress=not quiet, dry_run=dry_run, options=raw,
+    )  # fmt: skip
+    if not quiet:
+        click.echo(as_json(report.as_dict()) if json else str(report))
+
+
+def _holds_raw_records(source: str) -> bool:
+    """Say whether ``source`` is a file that does not tell what it holds."""
+    from chunkarr.errors import FormatError
+    from chunkarr.formats.table import identify, split_member
+
+    try:
+        return identify(split_member(source)[0]).name == "raw"
+    except FormatError:
+        return True

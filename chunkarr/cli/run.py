@@ -1,0 +1,133 @@
+"""Run a command: exit codes, one-line errors, signals.
+
+0 done · 1 failed, bad input too · 2 wrong usage · 130 interrupted by Ctrl-C, 143 by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from chunkarr.cli.table import Commands
+
+__all__ = ["chunkarr", "main", "run"]
+
+DONE, FAILED, USAGE = 0, 1, 2
+SIGNALLED = 128  # plus the number of the signal
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    """Print the installed version and end."""
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"chunkarr {version('chunkarr')}")
+        context.exit()
+
+
+@click.group(cls=Commands, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Say which.")
+def chunkarr() -> None:
+    """NumPy for arrays larger than memory.
+
+    \b
+    chunkarr info scan.npy
+    chunkarr convert scan.raw scan.zarr --dtype '>u2' --shape=-1,2048,2048 --offset 512
+    chunkarr demo --size 1GiB --memory 128MiB
+    """  # noqa: D301  # click keeps the lines of a paragraph after a backspace character
+
+
+@contextmanager
+def _signals(caught: list[int]) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into KeyboardInterrupt and note which it was."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _one_line(error: BaseException) -> str:
+    """Return what an error says with its notes on one line; its class too where chunkarr did not word it."""
+    from chunkarr.errors import ChunkarrError
+
+    known = isinstance(error, ChunkarrError | OSError | click.ClickException)
+    text = str(error.format_message() if isinstance(error, click.ClickException) else error)
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        text = ": ".join([" -> ".join(names), error.strerror] if names else [error.strerror])
+    words = [text or type(error).__name__, *getattr(error, "__notes__", ())]
+    line = "; ".join(" ".join(word.split()) for word in words)
+    return line if known else f"{type(error).__name__}: {line}"
+
+
+def _say(text: str) -> None:
+    """Print a line on stderr."""
+    click.echo(f"chunkarr: {text}", err=True)
+
+
+def _warn(message: Warning | str, *_where: Any, **_more: Any) -> None:
+    """Print a warning as one line."""
+    _say(f"warning: {' '.join(str(message).split())}")
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors are one line on stderr.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line after the program's name; of this process if not given.
+
+    Examples
+    --------
+    >>> run(["--version"])  # doctest: +ELLIPSIS
+    chunkarr ...
+    0
+    """
+    caught: list[int] = []
+    with _signals(caught), warnings.catch_warnings():
+        warnings.showwarning = _warn
+        try:
+            chunkarr.main(arguments, prog_name="chunkarr", standalone_mode=False)
+            sys.stdout.flush()
+        except (KeyboardInterrupt, click.Abort):
+            _say("interrupted")
+            return SIGNALLED + (caught[0] if caught else signal.SIGINT)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else "chunkarr"
+            _say(f"error: {_one_line(error)} (see {path} --help)")
+            return USAGE
+        except BrokenPipeError:  # who reads our output has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        except Exception as error:  # noqa: BLE001  # the user gets a line, never a traceback
+            if caught:
+                _say("interrupted")
+                return SIGNALLED + caught[0]
+            _say(f"error: {_one_line(error)}")
+            return FAILED
+    return DONE
+
+
+def main() -> None:
+    """Run the command that this process was started with, and exit."""
+    sys.exit(run())

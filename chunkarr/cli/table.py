@@ -1,0 +1,48 @@
+"""The table of commands. A row names its module, which is imported when the command is used."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+import click
+
+__all__ = ["COMMANDS", "Commands", "Row"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One command."""
+
+    name: str
+    module: str  # holds the command as `command`
+    summary: str  # what `chunkarr --help` says
+
+
+COMMANDS = (
+    Row("info", "chunkarr.cli.info", "Say what an array file holds."),
+    Row("head", "chunkarr.cli.head", "Print the first rows of an array."),
+    Row("convert", "chunkarr.cli.convert", "Copy an array to another file, of any format."),
+    Row("demo", "chunkarr.cli.demo", "Show the main job on made-up camera frames, and check it."),
+)
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of the table."""
+        return [row.name for row in COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return a command, None if there is none of this name."""
+        for row in COMMANDS:
+            if row.name == cmd_name:
+                command: click.Command = importlib.import_module(row.module).command
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the table without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(row.name, row.summary) for row in COMMANDS])

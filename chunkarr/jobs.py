@@ -1,0 +1,131 @@
+"""Work from file to file, with a report of what was done."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from chunkarr import io
+from chunkarr.errors import TargetExistsError
+from chunkarr.progress import Reporter
+from chunkarr.settings import budget, format_bytes
+
+__all__ = ["Report", "convert"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion did, or would do."""
+
+    source: str
+    target: str
+    shape: tuple[int, ...]
+    dtype: str  # of the target, as NumPy writes it
+    nbytes: int  # decoded bytes of the target
+    bytes_read: int  # decoded bytes read from the source, whole chunks counted
+    memory: int  # planned peak in bytes
+    budget: int  # bytes that were allowed
+    tasks: int
+    seconds: float  # 0 if nothing was done
+    stored: int  # bytes that the target takes on disk, 0 if nothing was done
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, ready for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Return the report as sentences for people."""
+        extent = " × ".join(map(str, self.shape)) or "scalar"
+        what = f"{self.source} -> {self.target}: {extent} {self.dtype}, {format_bytes(self.nbytes)}"
+        planned = f"{format_bytes(self.memory)} of memory planned, {format_bytes(self.budget)} allowed"
+        if not self.stored:
+            return f"{what}; would read {format_bytes(self.bytes_read)} in {self.tasks} tasks; {planned}"
+        rate = self.nbytes / max(self.seconds, 1e-9) / 1e9
+        return f"{what}, {format_bytes(self.stored)} stored; {self.seconds:.2f} s, {rate:.2f} GB/s; {planned}"
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    dtype: Any = None,
+    format: str | None = None,  # noqa: A002  # the word of chunkarr.save
+    chunks: Sequence[int] | None = None,
+    shards: Sequence[int] | None = None,
+    codec: str | None = None,
+    order: str | None = None,
+    overwrite: bool = False,
+    durability: str | None = None,
+    progress: bool | Reporter | None = None,
+    dry_run: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Report:
+    """Copy an array from one file to another of any format, within the memory budget.
+
+    Parameters
+    ----------
+    source, target : path
+        The target appears when it is whole; what was there before stays until then.
+    dtype : dtype_like, optional
+        Convert the values, as ``astype`` does.
+    format, chunks, shards, codec, order, overwrite, durability, progress
+        As in :func:`chunkarr.save`.
+    dry_run : bool
+        Check and plan everything, write nothing.
+    options : mapping, optional
+        What :func:`chunkarr.open` needs to know of the source: ``dtype, shape, offset, order`` of raw records.
+
+    Returns
+    -------
+    Report
+        What was planned and, unless ``dry_run``, done.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> np.save(folder + "/a.npy", np.arange(6.0).reshape(2, 3))
+    >>> report = convert(folder + "/a.npy", folder + "/a.zarr", dtype="f4")
+    >>> report.shape, report.dtype, report.nbytes
+    ((2, 3), 'float32', 24)
+    """
+    source, target = os.fspath(source), os.fspath(target)
+    array = io.open(source, **(options or {}))
+    if dtype is not None:
+        array = array.astype(np.dtype(dtype))
+    plan = array.plan()
+    seconds = stored = 0.0
+    if not dry_run:
+        began = time.perf_counter()
+        io.save(
+            target, array, format=format, overwrite=overwrite, durability=durability, progress=progress,
+            chunks=chunks, shards=shards, codec=codec, order=order,
+        )  # fmt: skip
+        seconds, stored = time.perf_counter() - began, stored_bytes(target)
+    elif os.path.lexists(target) and not overwrite:
+        raise TargetExistsError(f"{target} exists; overwrite=True (--overwrite) replaces it")
+    return Report(
+        source=source,
+        target=target,
+        shape=array.shape,
+        dtype=str(array.dtype),
+        nbytes=array.nbytes,
+        bytes_read=plan.bytes_read,
+        memory=plan.memory,
+        budget=budget(),
+        tasks=plan.tasks,
+        seconds=seconds,
+        stored=int(stored),
+    )
+
+
+def stored_bytes(path: str) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path) if os.path.exists(path) else 0
+    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
