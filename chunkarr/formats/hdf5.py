@@ -1,0 +1,237 @@
+"""HDF5: data sets of one file, read by region, and new files of one data set.
+
+The HDF5 library runs one caller at a time. It is asked for what describes a data set, once; values
+are then read and decoded here, in as many threads as there are. Only what the library alone can do
+(other filters, converted types) goes through it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chunkarr.errors import FormatError, GridError, OptionError, UnsupportedError
+from chunkarr.formats.contract import Stored, Target
+from chunkarr.formats.flat import FlatStored, check_mode, check_order, check_shape
+from chunkarr.formats.hdf5_access import data_sets, find, naming, opened
+from chunkarr.formats.hdf5_filters import Filter
+from chunkarr.formats.hdf5_layout import Layout, describe
+from chunkarr.formats.hdf5_stored import ChunkedHdf5, LibraryHdf5
+from chunkarr.formats.hdf5_target import ChunkedTarget, ContiguousTarget, default_chunks
+from chunkarr.formats.runs import file_generation
+from chunkarr.fsio import Durability
+from chunkarr.grid import Shape
+
+__all__ = ["Member", "create", "members", "open"]
+
+AXES = 32  # of a data set; HDF5's limit
+LISTED = 20  # members that an error names
+
+
+class Member(NamedTuple):
+    """A data set of a file; shape and dtype are None where chunkarr cannot read it."""
+
+    name: str  # "/group/name"
+    shape: Shape | None
+    dtype: np.dtype[Any] | None
+
+
+def members(path: str) -> list[Member]:
+    """List the data sets of a file.
+
+    Each is listed once, under the first name by which hard links lead to it.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a whole HDF5 file.
+
+    Examples
+    --------
+    >>> import h5py, os, tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = os.path.join(directory, "a.h5")
+    ...     with h5py.File(path, "w") as file:
+    ...         file["scan/counts"] = np.zeros((2, 3), ">u2")
+    ...     members(path)
+    [Member(name='/scan/counts', shape=(2, 3), dtype=dtype('>u2'))]
+    """
+    path = os.fspath(path)
+    generation = file_generation(path)
+    listed = []
+    with opened(path) as file:
+        for name, dataset in data_sets(file):
+            try:
+                with naming(path, name):
+                    layout = describe(dataset, path, name, generation, outside=False, allow_external=False)
+            except (FormatError, UnsupportedError):
+                listed.append(Member(name, None, None))
+                continue
+            shape = layout.shape[::-1] if layout.order == "F" else layout.shape
+            listed.append(Member(name, shape, layout.dtype))
+    return listed
+
+
+def open(path: str, mode: str = "r", *, member: str | None = None, allow_external: bool = False) -> Stored:  # noqa: A001 - every format has an `open`
+    """Open a data set of an HDF5 file.
+
+    Parameters
+    ----------
+    path, mode
+        The file; ``mode`` is "r".
+    member
+        The data set's name, "/group/name"; not needed if the file has only one.
+    allow_external
+        Whether values may come from other files: external links and storage, virtual data sets. What
+        changes in those files is not noticed.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a whole HDF5 file, or has no such data set.
+    UnsafeInputError
+        If reading would open other files.
+    UnsupportedError
+        If type or compression of the data set are beyond chunkarr.
+
+    Examples
+    --------
+    >>> import h5py, os, tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = os.path.join(directory, "a.h5")
+    ...     with h5py.File(path, "w") as file:
+    ...         file["scan/counts"] = np.arange(6, dtype=">u2").reshape(2, 3)
+    ...     a = open(path, member="/scan/counts")
+    ...     out = np.empty((2, 1), a.dtype)
+    ...     a.read(((0, 2), (1, 2)), out, np.empty(1000, np.uint8))
+    >>> a.shape, out.tolist()
+    ((2, 3), [[1], [4]])
+    """
+    path = os.fspath(path)
+    check_mode(path, mode)
+    generation = file_generation(path)
+    with opened(path) as file:
+        name = _only(path, [name for name, _ in data_sets(file)]) if member is None else member
+        with naming(path, name):
+            dataset, outside = find(file, path, name, allow_external=allow_external)
+            layout = describe(dataset, path, name, generation, outside=outside, allow_external=allow_external)
+    return _stored(layout)
+
+
+def _only(path: str, names: list[str]) -> str:
+    if len(names) != 1:
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        raise FormatError(f"{path}: has {len(names)} data sets, choose one with member=: {names[:LISTED]}{more}")
+    return names[0]
+
+
+def _stored(layout: Layout) -> Stored:
+    """Return what reads the data set in the way that it allows."""
+    if layout.kind == "chunked":
+        return ChunkedHdf5(layout)
+    if layout.kind == "library" or layout.offset is None:
+        return LibraryHdf5(layout)
+    shape = layout.shape[::-1] if layout.order == "F" else layout.shape
+    return FlatStored(
+        layout.path,
+        shape,
+        layout.dtype,
+        format="hdf5",
+        offset=layout.offset,
+        order=layout.order,
+        generation=layout.generation,
+    )
+
+
+def create(
+    path: str,
+    shape: Shape,
+    dtype: Any,
+    *,
+    member: str = "/data",
+    chunks: Shape | None = None,
+    codec: str = "gzip:1",
+    order: str = "C",
+    overwrite: bool = False,
+    durability: Durability = "full",
+) -> Target:
+    """Create an HDF5 file of one data set; it appears on ``commit``.
+
+    Parameters
+    ----------
+    path, shape, dtype
+        The file and what it will hold.
+    member
+        The data set's name; groups on the way are made.
+    chunks
+        Elements per axis of a chunk; None: about 1 MiB, or no chunks at all with ``codec="none"``.
+    codec
+        "gzip:0" to "gzip:9", "gzip" (as "gzip:1"), "lzf" or "none". Compressed values are shuffled first,
+        and every chunk has a checksum (fletcher32).
+    order
+        "F" stores the axes reversed, so that the first one varies fastest, and notes it in an attribute;
+        chunkarr restores them, other readers see the transposed array.
+    overwrite
+        Whether a file of that name may be replaced, all its data sets with it.
+    durability
+        "full": on the disk when ``commit`` returns; "process": safe against kill, not power loss.
+
+    Raises
+    ------
+    TargetExistsError
+        If the file exists and ``overwrite`` is False.
+    UnsupportedError
+        If HDF5 has no type for ``dtype``.
+    GridError
+        If ``chunks`` do not fit.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = os.path.join(directory, "a.h5")
+    ...     target = create(path, (4, 3), ">u2", chunks=(2, 3))
+    ...     rows = ((0, 4), (0, 3))
+    ...     target.write(rows, np.ones((4, 3), ">u2"), np.empty(target.scratch_bytes(rows), np.uint8))
+    ...     target.commit()
+    ...     members(path)
+    [Member(name='/data', shape=(4, 3), dtype=dtype('>u2'))]
+    """
+    path = os.fspath(path)
+    kind = np.dtype(dtype)
+    whole, order = check_shape(path, shape, kind, OptionError), check_order(order)
+    if len(whole) > AXES:
+        raise UnsupportedError(f"{path}: HDF5 has at most {AXES} axes, not {len(whole)}")
+    if not any(part not in ("", ".") for part in member.split("/")) or member.endswith("/"):
+        raise OptionError(f'{path}: member is a name such as "/data", not {member!r}')
+    level = _level(codec)
+    options: dict[str, Any] = {"member": member, "order": order, "overwrite": overwrite, "durability": durability}
+    if chunks is not None:
+        chunks = _check_chunks(path, whole, chunks)
+    if not whole or 0 in whole or (chunks is None and codec == "none"):
+        return ContiguousTarget(path, whole, kind, **options)
+    chunks = chunks or default_chunks(whole, kind.itemsize)
+    filters = [Filter("fletcher32")]
+    if level is not None:
+        filters.insert(0, Filter("deflate", level))
+    if codec != "none" and kind.itemsize > 1:
+        filters.insert(0, Filter("shuffle", kind.itemsize))
+    return ChunkedTarget(path, whole, kind, chunks=chunks, filters=tuple(filters), lzf=codec == "lzf", **options)
+
+
+def _level(codec: str) -> int | None:
+    """Return the level of gzip, or None for another codec."""
+    if codec in ("none", "lzf"):
+        return None
+    name, _, level = codec.partition(":")
+    if name != "gzip" or level not in ("", *map(str, range(10))) or codec == "gzip:":
+        raise OptionError(f'codec is "gzip", "gzip:0" to "gzip:9", "lzf" or "none", not {codec!r}')
+    return int(level or 1)
+
+
+def _check_chunks(path: str, shape: Shape, chunks: Shape) -> Shape:
+    if len(chunks) != len(shape) or any(c < 1 for c in chunks):
+        raise GridError(f"{path}: chunks {chunks} for shape {shape}: one integer >= 1 per axis is needed")
+    return tuple(min(int(c), n) or 1 for c, n in zip(chunks, shape, strict=True))

@@ -1,0 +1,332 @@
+"""What is needed to read a data set without the HDF5 library: a frozen record, and the index of its chunks."""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from h5py import h5a, h5d, h5i, h5p, h5s, h5t, h5z
+
+from chunkarr.errors import FormatError, StaleExpressionError, UnsafeInputError, UnsupportedError
+from chunkarr.formats.flat import Order
+from chunkarr.formats.hdf5_access import LOCK, find, naming, opened
+from chunkarr.formats.hdf5_filters import Filter
+from chunkarr.formats.runs import file_generation
+from chunkarr.grid import Shape
+
+__all__ = ["ATTRIBUTE", "ChunkIndex", "Layout", "chunk_index", "describe", "numpy_dtype", "storage_dtype"]
+
+ATTRIBUTE = b"chunkarr"  # a JSON object on data sets that chunkarr wrote: v, complete, order, shape
+_BUILT_IN: dict[int, Literal["deflate", "shuffle", "fletcher32"]] = {
+    h5z.FILTER_DEFLATE: "deflate",
+    h5z.FILTER_SHUFFLE: "shuffle",
+    h5z.FILTER_FLETCHER32: "fletcher32",
+}
+_BEYOND = {
+    h5t.REFERENCE: "references to other objects",
+    h5t.VLEN: "values of variable length",
+    h5t.TIME: "the HDF5 type for times",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the values of a data set are and how they are stored. Axes as in the file."""
+
+    path: str
+    member: str
+    generation: tuple[int, int, int]  # size in bytes, mtime_ns, inode
+    shape: Shape
+    dtype: np.dtype[Any]
+    kind: Literal["contiguous", "chunked", "library"]  # library: read through HDF5
+    offset: int | None  # first byte of contiguous values; None if never written
+    chunk: Shape  # elements per axis of a chunk; () if not chunked
+    filters: tuple[Filter, ...]
+    fill: bytes  # one element: the value where nothing was written
+    complete: bool  # chunkarr wrote every chunk, so that a missing one is an error
+    order: Order  # F: the user's axes are those of the file reversed
+    allow_external: bool
+
+
+class ChunkIndex:
+    """Where the chunks of a data set are: compact, and looked up by the chunk's place in its grid."""
+
+    def __init__(self, places: np.ndarray[Any, Any], starts: Any, sizes: Any, masks: Any) -> None:
+        order = np.argsort(places, kind="stable")
+        self._places = places[order]  # int64, sorted
+        self._starts = np.asarray(starts, np.int64)[order]
+        self._sizes = np.asarray(sizes, np.int64)[order]
+        self._masks = np.asarray(masks, np.uint32)[order]
+        self._dense = bool(places.size) and int(self._places[-1]) == places.size - 1
+
+    def find(self, place: int) -> tuple[int, int, int] | None:
+        """Return byte offset, stored size and filter mask of a chunk, or None if it was never written."""
+        i = place if self._dense else int(np.searchsorted(self._places, place))
+        if i >= self._places.size or self._places[i] != place:
+            return None
+        return int(self._starts[i]), int(self._sizes[i]), int(self._masks[i])
+
+
+@lru_cache(maxsize=8)
+def _load_index(layout: Layout) -> ChunkIndex:
+    """Ask the library once for the chunks of a data set."""
+    rows: list[array[int]] = [array("q") for _ in range(4)]
+    corners, starts, sizes, masks = rows
+
+    def note(info: Any) -> None:
+        corners.extend(info.chunk_offset)
+        starts.append(info.byte_offset)
+        sizes.append(info.size)
+        masks.append(info.filter_mask)
+
+    with opened(layout.path) as file, naming(layout.path, layout.member):
+        dataset, _ = find(file, layout.path, layout.member)
+        if hasattr(dataset, "chunk_iter"):
+            dataset.chunk_iter(note)
+        else:
+            for i in range(dataset.get_num_chunks()):
+                note(dataset.get_chunk_info(i))
+        rank = dataset.rank
+    shape, chunk = layout.shape[:rank], layout.chunk[:rank]
+    counts = [-(-n // c) for n, c in zip(shape, chunk, strict=True)]
+    where = np.frombuffer(corners, np.int64).reshape(-1, rank) // np.array(chunk, np.int64)
+    if where.size and ((where < 0) | (where >= np.array(counts))).any():
+        raise FormatError(f"{layout.path}::{layout.member}: has chunks outside its shape {shape}")
+    steps = np.array([math.prod(counts[axis + 1 :]) for axis in range(rank)], np.int64)
+    return ChunkIndex(where @ steps, starts, sizes, masks)
+
+
+def chunk_index(layout: Layout) -> ChunkIndex:
+    """Return the index of a chunked data set; the last few are kept.
+
+    Raises
+    ------
+    StaleExpressionError
+        If the file changed after ``layout`` was made.
+    """
+    with LOCK:
+        now = file_generation(layout.path)
+        if now != layout.generation:
+            raise StaleExpressionError(
+                f"{layout.path}: changed since it was opened: (size, mtime_ns, inode) was {layout.generation}, "
+                f"is {now}; open it again"
+            )
+        return _load_index(layout)
+
+
+# --- describing ----------------------------------------------------------------------------------
+
+
+def describe(
+    dataset: h5d.DatasetID,
+    path: str,
+    member: str,
+    generation: tuple[int, int, int],
+    *,
+    outside: bool,
+    allow_external: bool,
+) -> Layout:
+    """Describe an open data set; nothing of its data is read.
+
+    Raises
+    ------
+    UnsafeInputError
+        If its values lie in other files and ``allow_external`` is False.
+    UnsupportedError
+        If its type or a filter is beyond chunkarr.
+    FormatError
+        If it has no shape, or claims more bytes than the file has.
+    """
+    where = f"{path}::{member}"
+    made = dataset.get_create_plist()  # before the shape: asking a virtual data set for it may open its sources
+    stored = made.get_layout()
+    virtual, files = stored == h5d.VIRTUAL, made.get_external_count()
+    if (virtual or files) and not allow_external:
+        what = "is a virtual data set" if virtual else f"keeps its values in {files} other file(s)"
+        raise UnsafeInputError(f"{where}: {what}; pass allow_external=True if you trust it")
+    if dataset.get_space().get_simple_extent_type() == h5s.NULL:
+        raise FormatError(f"{where}: has no shape (a null dataspace), so it is not an array")
+    kind_id = dataset.get_type()
+    dtype, exact = numpy_dtype(kind_id, where)
+    inner = dtype.shape
+    shape = (*(int(n) for n in dataset.shape), *inner)
+    if math.prod(shape) * dtype.base.itemsize >= 1 << 63:
+        raise FormatError(f"{where}: claims shape {shape}, more than any file can hold")
+    direct = exact and not (outside or virtual or files)
+    if inner and not direct:
+        raise UnsupportedError(f"{where}: values of type {dtype} are read only where they are stored as they are")
+    filters = _filters(made, where)
+    chunk = (*made.get_chunk(), *inner) if stored == h5d.CHUNKED else ()
+    kind: Literal["contiguous", "chunked", "library"] = "library"
+    offset = None
+    if direct and stored == h5d.CONTIGUOUS:
+        kind, offset = "contiguous", _extent(dataset, math.prod(shape) * dtype.base.itemsize, generation[0], where)
+    elif direct and chunk and filters is not None and _addresses_are_absolute(dataset):
+        kind = "chunked"
+    fill = _fill(made, kind_id, dtype, where)
+    order, complete = _own_attribute(dataset, shape)
+    return Layout(
+        path, member, generation, shape, dtype.base, kind, offset, chunk, filters or (), fill,
+        complete, order, allow_external,
+    )  # fmt: skip
+
+
+def _extent(dataset: h5d.DatasetID, nbytes: int, size: int, where: str) -> int | None:
+    """Return where contiguous values begin, or None if they were never written."""
+    offset = dataset.get_offset()
+    if offset is None or not nbytes:
+        return None
+    if offset + nbytes > size:
+        raise FormatError(f"{where}: claims bytes {offset} to {offset + nbytes} of a file of {size} bytes")
+    if dataset.get_storage_size() < nbytes:
+        raise FormatError(f"{where}: stores {dataset.get_storage_size()} bytes, but its shape and type need {nbytes}")
+    return int(offset)
+
+
+def _addresses_are_absolute(dataset: h5d.DatasetID) -> bool:
+    """Say whether the library counts the bytes of a user block in the addresses of chunks."""
+    user_block = h5i.get_file_id(dataset).get_create_plist().get_userblock()
+    return bool(user_block == 0 or h5py.version.hdf5_version_tuple >= (2, 0, 0))
+
+
+def _filters(made: h5p.PropDCID, where: str) -> tuple[Filter, ...] | None:
+    """Return the filters of a data set, or None if the library must undo them."""
+    steps: list[Filter] | None = []
+    for i in range(made.get_nfilters()):
+        code, _, values, name = made.get_filter(i)
+        if code in _BUILT_IN:
+            if code == h5z.FILTER_SHUFFLE and not (values and values[0] > 0):
+                raise FormatError(f"{where}: its shuffle filter has no element size: {values}")
+            if steps is not None:
+                steps.append(Filter(_BUILT_IN[code], int(values[0]) if values else 0))
+            continue
+        if not (h5z.filter_avail(code) and h5z.get_filter_info(code) & h5z.FILTER_CONFIG_DECODE_ENABLED):
+            raise UnsupportedError(
+                f"{where}: is compressed with filter {code} ({name.decode(errors='replace')!r}), which is not there; "
+                "'pip install hdf5plugin' and 'import hdf5plugin' bring the usual ones"
+            )
+        steps = None
+    return None if steps is None else tuple(steps)
+
+
+def _own_attribute(dataset: h5d.DatasetID, shape: Shape) -> tuple[Order, bool]:
+    """Return order and completeness as chunkarr noted them, or what holds for others' data sets."""
+    if not h5a.exists(dataset, ATTRIBUTE):
+        return "C", False
+    attribute = h5a.open(dataset, ATTRIBUTE)
+    text_type = attribute.get_type()
+    if attribute.shape or not isinstance(text_type, h5t.TypeStringID) or text_type.is_variable_str():
+        return "C", False
+    text = np.zeros((), f"S{min(text_type.get_size(), 4096)}")
+    attribute.read(text)
+    try:
+        note = json.loads(text.tobytes().rstrip(b"\0"))
+        known = isinstance(note, dict) and note.get("v") == 1 and note.get("shape") == list(shape)
+    except ValueError:
+        return "C", False
+    # Whoever resized the data set since made chunks that chunkarr did not write.
+    return ("F" if known and note.get("order") == "F" else "C"), bool(known and note.get("complete") is True)
+
+
+def _fill(made: h5p.PropDCID, kind_id: h5t.TypeID, dtype: np.dtype[Any], where: str) -> bytes:
+    """Return the value of elements that were never written."""
+    if made.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED:
+        return bytes(dtype.base.itemsize)
+    if dtype.shape:
+        raise UnsupportedError(f"{where}: a fill value of type {dtype} is beyond chunkarr")
+    value = np.zeros((), kind_id.dtype)
+    made.get_fill_value(value)
+    return value.tobytes()
+
+
+# --- types ---------------------------------------------------------------------------------------
+
+
+def numpy_dtype(kind_id: h5t.TypeID, where: str) -> tuple[np.dtype[Any], bool]:
+    """Return the dtype of an HDF5 type, and whether stored bytes are its bytes.
+
+    Raises
+    ------
+    UnsupportedError
+        If NumPy has no such type, or only as Python objects.
+    """
+    reason = _beyond(kind_id)
+    if reason is None:
+        try:
+            dtype = kind_id.dtype
+        except (TypeError, ValueError, NotImplementedError, RuntimeError, LookupError) as error:
+            reason = str(error)
+        else:
+            # A type's tag may name any dtype: one of Python objects would be pointers read from the file.
+            reason = f"the dtype {dtype}" if dtype.hasobject else None
+    if reason is not None:
+        raise UnsupportedError(f"{where}: has {reason}, which chunkarr does not read")
+    try:
+        exact = bool(kind_id.equal(h5t.py_create(dtype, logical=True)))
+    except (TypeError, ValueError, NotImplementedError):
+        exact = False
+    return _plain(dtype), exact and dtype.itemsize == kind_id.get_size()
+
+
+def _beyond(kind_id: h5t.TypeID) -> str | None:
+    """Name what in a type has no place in an array, or return None."""
+    kind = kind_id.get_class()
+    if kind in _BEYOND:
+        return _BEYOND[kind]
+    if kind == h5t.STRING and kind_id.is_variable_str():
+        return "strings of variable length"
+    if kind == h5t.ARRAY:
+        return _beyond(kind_id.get_super())
+    if kind == h5t.COMPOUND:
+        parts = (_beyond(kind_id.get_member_type(i)) for i in range(kind_id.get_nmembers()))
+        return next((part for part in parts if part), None)
+    return None
+
+
+def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return ``dtype`` without the metadata that h5py hangs on it."""
+    if dtype.subdtype is not None:
+        return np.dtype((_plain(dtype.base), dtype.shape))
+    if dtype.names is None:
+        return np.dtype(dtype.str)
+    fields = [dtype.fields[name] for name in dtype.names]  # type: ignore[index]
+    return np.dtype(
+        {
+            "names": list(dtype.names),
+            "formats": [_plain(field[0]) for field in fields],
+            "offsets": [field[1] for field in fields],
+            "itemsize": dtype.itemsize,
+        }
+    )
+
+
+def storage_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return ``dtype`` with the marks that h5py needs to store times.
+
+    Raises
+    ------
+    UnsupportedError
+        If HDF5 has no type for it.
+    """
+    if dtype.subdtype is not None:
+        return np.dtype((storage_dtype(dtype.base), dtype.shape))
+    if dtype.names is not None:
+        fields = [dtype.fields[name] for name in dtype.names]  # type: ignore[index]
+        formats: Sequence[Any] = [storage_dtype(field[0]) for field in fields]
+        offsets = [field[1] for field in fields]
+        return np.dtype(
+            {"names": list(dtype.names), "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize}
+        )
+    if dtype.kind in "mM":
+        marked: np.dtype[Any] = h5py.opaque_dtype(dtype)
+        return marked
+    if dtype.kind not in "biufcSV" or dtype.itemsize == 0:
+        raise UnsupportedError(f"HDF5 has no type for the dtype {dtype}; convert it first, strings with astype('S')")
+    return dtype

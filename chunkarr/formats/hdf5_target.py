@@ -1,0 +1,329 @@
+"""Write new HDF5 files: chunks are encoded in the calling threads, the library only files them.
+
+The library writes through `_Part`, so that a full disk never reaches it: after a failed write the file
+is lost anyway, and a library that saw the failure cannot close the file and dies with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import weakref
+from typing import Any, NoReturn
+
+import h5py
+import numpy as np
+from h5py import h5d, h5p, h5s, h5t
+
+from chunkarr import fsio
+from chunkarr.buffers import aligned
+from chunkarr.errors import GridError, MissingChunkError, UnsupportedError
+from chunkarr.formats.contract import Target
+from chunkarr.formats.flat import Order, check_block
+from chunkarr.formats.hdf5_access import LOCK, naming
+from chunkarr.formats.hdf5_filters import Filter, encode, encoded_bound, gather
+from chunkarr.formats.hdf5_layout import ATTRIBUTE, storage_dtype
+from chunkarr.formats.runs import plain, staging, write_block
+from chunkarr.grid import Grid, Region, Shape, region_shape, region_slices
+
+__all__ = ["ChunkedTarget", "ContiguousTarget", "default_chunks"]
+
+Array = np.ndarray[Any, Any]
+CHUNK_BYTES = 1 << 20  # default size of a chunk
+CHUNK_LIMIT = (1 << 32) - 1  # bytes of a chunk, and elements along an axis, that HDF5 can count
+
+
+def default_chunks(shape: Shape, itemsize: int) -> Shape:
+    """Return chunks of at most `CHUNK_BYTES`, about as long along each axis.
+
+    >>> default_chunks((100, 3000, 3000), 2)
+    (50, 94, 94)
+    """
+    chunk = [max(1, n) for n in shape]
+    while math.prod(chunk) * itemsize > CHUNK_BYTES and max(chunk) > 1:
+        axis = chunk.index(max(chunk))
+        chunk[axis] = -(-chunk[axis] // 2)
+    return tuple(chunk)
+
+
+class _Part:
+    """The unfinished file, as the library sees it: positional reads and writes that never fail."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.fd = fsio.open_write(path)
+        self.failure: BaseException | None = None
+        self.file: h5py.File | None = None  # what writes here, while it is open
+        self._at = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset if whence == os.SEEK_SET else os.fstat(self.fd).st_size + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        buffer = bytearray(size)
+        return bytes(buffer[: self.readinto(buffer)])
+
+    def readinto(self, buffer: Any) -> int:
+        if self.failure is not None:
+            return 0
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(view.nbytes, os.fstat(self.fd).st_size - self._at))
+        fsio.read_into(self.fd, view[:count], self._at, self.path)
+        self._at += count
+        return count
+
+    def write(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        if self.failure is None:
+            try:
+                fsio.write_at(self.fd, view, self._at, self.path)
+            except BaseException as error:  # noqa: BLE001 - raised by the target
+                self.failure = error
+        self._at += view.nbytes
+        return view.nbytes
+
+    def truncate(self, size: int) -> int:
+        if self.failure is None:
+            try:
+                os.truncate(self.fd, size)
+            except OSError as error:
+                self.failure = error
+        return size
+
+    def flush(self) -> None:
+        """Do nothing: the file is synced when it is whole."""
+
+    def raise_failure(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def close(self) -> None:
+        """Close for good; what the library has not written by now is dropped."""
+        self.failure = self.failure or RuntimeError(f"{self.path}: was committed or aborted")
+        # Not under LOCK: finalizers come here, in a thread that may hold the library's own lock.
+        if self.file is not None:
+            with contextlib.suppress(Exception):
+                self.file.close()
+            self.file = None
+        os.close(self.fd)
+
+
+class _Hdf5Target(Target):
+    """A new file with one data set, written as a hidden sibling."""
+
+    distributable = False
+
+    def __init__(
+        self,
+        path: str,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        *,
+        member: str,
+        order: Order,
+        overwrite: bool,
+        durability: fsio.Durability,
+    ) -> None:
+        self.path, self.member = path, member
+        self.shape, self.dtype, self.order = shape, dtype, order
+        self._overwrite, self._durability = overwrite, durability
+        self._hdf5_dtype = storage_dtype(dtype)
+        fsio.refuse_existing(path, overwrite)
+        fsio.sweep(path)
+        self._part, lock = fsio.new_part(path)
+        self._io = _Part(self._part)
+        self._drop = weakref.finalize(self, _drop, self._io, lock, os.getpid())
+
+    def __reduce__(self) -> NoReturn:
+        raise UnsupportedError(
+            f"{self.path}: an HDF5 file is written by the process that created it only; "
+            "use threads, or write Zarr and convert"
+        )
+
+    def _stored(self, axes: Any) -> Any:
+        """Turn the user's axes into those of the file, and back."""
+        return axes[::-1] if self.order == "F" else axes
+
+    def _create(self, made: h5p.PropDCID) -> h5d.DatasetID:
+        """Create the data set in the hidden file, which stays open."""
+        shape = self._stored(self.shape)
+        note = {"v": 1, "complete": True, "order": self.order, "shape": list(shape)}
+        text = json.dumps(note).encode()
+        links = h5p.create(h5p.LINK_CREATE)
+        links.set_create_intermediate_group(1)
+        made.set_obj_track_times(False)
+        with LOCK, naming(self.path, self.member):
+            self._io.file = h5py.File(self._io, "w", rdcc_nbytes=0)
+            space = h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
+            kind = h5t.py_create(self._hdf5_dtype, logical=True)
+            dataset = h5d.create(self._io.file.id, self.member.encode(), kind, space, made, links)
+            h5py.Dataset(dataset).attrs.create(ATTRIBUTE.decode(), np.bytes_(text))
+        self._io.raise_failure()
+        return dataset
+
+    def _close_library(self) -> None:
+        """Let the library write what it holds, and close."""
+        if self._io.file is not None:
+            self._io.file.close()
+            self._io.file = None
+        self._io.raise_failure()
+
+    def commit(self) -> None:
+        """Make the file appear under its name; see `Target.commit`."""
+        if not self._drop.alive:
+            raise RuntimeError(f"{self.path}: a target is committed or aborted once")
+        try:
+            self._finish()
+            if self._durability == "full":
+                fsio.sync_file(self._io.fd)
+            fsio.publish(self._part, self.path, self._overwrite, self._durability)
+        except BaseException:
+            self.abort()
+            raise
+        self._drop()
+
+    def _finish(self) -> None:
+        """Check what was written, and close the library's view of it."""
+
+    def abort(self) -> None:
+        """Remove the unfinished file; never raises."""
+        self._drop()
+
+
+def _drop(io: _Part, lock: int, pid: int) -> None:
+    """Remove an unfinished file and release it; a forked child leaves its parent's alone."""
+    io.close()
+    if os.getpid() == pid:
+        fsio.discard(io.path)
+    os.close(lock)
+
+
+class ContiguousTarget(_Hdf5Target):
+    """A data set without chunks: the library makes room, values are written past it."""
+
+    def __init__(self, path: str, shape: Shape, dtype: np.dtype[Any], **options: Any) -> None:
+        super().__init__(path, shape, dtype, **options)
+        self.grid = Grid(shape, (1,) * len(shape))
+        made = h5p.create(h5p.DATASET_CREATE)
+        made.set_layout(h5d.CONTIGUOUS)
+        made.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+        made.set_fill_time(h5d.FILL_TIME_NEVER)
+        try:
+            dataset = self._create(made)
+            with LOCK, naming(path, self.member):
+                self._offset = dataset.get_offset()
+                self._close_library()
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, region: Region, block: Array, scratch: Array) -> None:
+        """Write ``block`` at ``region``; see `Target.write`."""
+        check_block(region, block, self.dtype)
+        self._io.raise_failure()
+        if block.size:
+            shape, region = self._stored(self.shape), self._stored(region)
+            block = block.T if self.order == "F" else block
+            write_block(self._io.fd, self._part, self._offset, shape, region, block=block, scratch=scratch)
+
+    def scratch_bytes(self, region: Region) -> int:
+        """Return the bytes of scratch that writing ``region`` may take; see `Target.scratch_bytes`."""
+        return staging(self._stored(self.shape), self._stored(region), self.dtype.itemsize)
+
+
+class ChunkedTarget(_Hdf5Target):
+    """A data set of chunks, encoded here, in any number of threads; lzf by the library, one at a time."""
+
+    def __init__(
+        self,
+        path: str,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        *,
+        chunks: Shape,
+        filters: tuple[Filter, ...],
+        lzf: bool = False,
+        **options: Any,
+    ) -> None:
+        if any(c > CHUNK_LIMIT for c in chunks) or math.prod(chunks) * dtype.itemsize > CHUNK_LIMIT:
+            raise GridError(f"{path}: chunks {chunks} of {dtype} have more than the 4 GiB that HDF5 allows")
+        super().__init__(path, shape, dtype, **options)
+        self.grid = Grid(shape, chunks)
+        self._filters, self._lzf = filters, lzf
+        self._chunk = self._stored(self.grid.steps)
+        self._chunk_bytes = math.prod(self._chunk) * dtype.itemsize
+        made = h5p.create(h5p.DATASET_CREATE)
+        made.set_chunk(self._chunk)
+        made.set_fill_value(np.zeros((), self._hdf5_dtype))
+        for step in filters:
+            if step.name == "shuffle":
+                made.set_shuffle()
+            elif step.name == "deflate":
+                made.set_deflate(step.parameter)
+            else:
+                if lzf:
+                    made.set_filter(h5py.h5z.FILTER_LZF, h5py.h5z.FLAG_OPTIONAL)
+                made.set_fletcher32()
+        try:
+            self._dataset = self._create(made)
+        except BaseException:
+            self.abort()
+            raise
+
+    def scratch_bytes(self, region: Region) -> int:  # noqa: ARG002 - the contract's
+        """Return the bytes of one chunk's values, of it compressed, and of that with its checksum."""
+        return aligned(self._chunk_bytes) + 2 * encoded_bound(self._filters, self._chunk_bytes)
+
+    def write(self, region: Region, block: Array, scratch: Array) -> None:
+        """Write ``block`` at ``region``; see `Target.write`."""
+        check_block(region, block, self.dtype)
+        self._io.raise_failure()
+        if not block.size:
+            return
+        shape = self._stored(self.shape)
+        grid, region = Grid(shape, self._chunk), self._stored(region)
+        block = (block.T if self.order == "F" else block).view(plain(self.dtype))
+        if grid.round_out(region) != region:
+            raise GridError(f"{self.path}: region {region} is not made of whole chunks of {self._chunk}")
+        shuffled = any(step.name == "shuffle" for step in self._filters)
+        for box in grid.touching(region):
+            area = grid.region(box)
+            part = block[region_slices(area, region)]
+            if self._lzf:
+                self._write_through(area, part, scratch)
+                continue
+            if part.shape == self._chunk and part.flags.c_contiguous and not shuffled:
+                values = part.reshape(-1).view(np.uint8)
+            else:
+                values = gather(part, self._chunk, shuffled, scratch)
+            stored, mask = encode(values, self._filters)
+            with LOCK, naming(self.path, self.member):
+                self._dataset.write_direct_chunk(tuple(a for a, _ in area), stored, mask)
+            self._io.raise_failure()
+
+    def _write_through(self, area: Region, part: Array, scratch: Array) -> None:
+        """Let the library encode a chunk."""
+        values = np.ndarray(part.shape, self.dtype, scratch)
+        np.copyto(values.view(part.dtype), part)
+        with LOCK, naming(self.path, self.member):
+            space = self._dataset.get_space()
+            space.select_hyperslab(tuple(a for a, _ in area), region_shape(area))
+            memory = h5s.create_simple(part.shape)
+            self._dataset.write(memory, space, values, h5t.py_create(self._hdf5_dtype, logical=True))
+        self._io.raise_failure()
+
+    def _finish(self) -> None:
+        """Check that every chunk was written, and write what the library still holds."""
+        with LOCK, naming(self.path, self.member):
+            written = self._dataset.get_num_chunks()
+            self._close_library()
+        if written != self.grid.size:
+            raise MissingChunkError(
+                f"{self.path}: {self.grid.size - written} of {self.grid.size} chunks were not written"
+            )
