@@ -104,7 +104,7 @@ def _finish_ptp(state: State, asked: Asked, dtype: DType) -> Tile:  # noqa: ARG0
 
 def _finish_nan_extreme(ufunc: np.ufunc, state: State, asked: Asked, dtype: DType) -> Tile:
     values = fold.finish_fold(ufunc, state, asked, dtype)
-    if dtype.kind in "fc" and np.isnan(values).any():
+    if dtype.kind in "fcmM" and np.isnan(values).any():
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
     return values
 

@@ -392,3 +392,11 @@ def test_a_leaf_allocates_what_was_announced(name: str, dtype: str) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= leaf_nbytes(asked, x.size)
+
+
+@pytest.mark.parametrize("name", ["nanmin", "nanmax"])
+def test_slices_of_nat_only_warn_as_numpy(name: str) -> None:
+    x = np.array(["NaT", 3, "NaT", "NaT"], "m8[s]").reshape(2, 2, 1)
+    expected = outcome(lambda: REDUCTIONS[name].numpy(x, axis=1))
+    assert expected[2] == ["All-NaN slice encountered"]
+    compare(name, expected, outcome(lambda: reduce_by_leaves(name, x, None, np.random.default_rng(0), inner=True)))
