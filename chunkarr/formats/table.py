@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from chunkarr import fsio
-from chunkarr.errors import FormatError, OptionError, TargetExistsError
+from chunkarr.errors import FormatError, OptionError, TargetExistsError, UnsafeInputError
 from chunkarr.formats.contract import Stored, Target
 from chunkarr.grid import Shape
 
@@ -32,6 +32,7 @@ class Format:
     create_options: tuple[str, ...]  # keywords of its `create` besides path, shape, dtype, overwrite, durability
     summary: str  # a line for users
     directory: bool = False  # whether an array is a directory
+    members: bool = False  # whether ``::member`` names one of several arrays
 
 
 def _sniff_npy(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's signature
@@ -77,22 +78,24 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         name="zarr",
-        suffixes=(".zarr",),
+        suffixes=(".zarr", ".zarr.zip"),
         sniff=_sniff_zarr,
         module="chunkarr.formats.zarr",
         open_options=("missing",),
         create_options=("chunks", "shards", "codec", "fill_value", "order", "attributes", "access"),
         summary="Zarr: a directory of compressed, checksummed chunks",
         directory=True,
+        members=True,
     ),
     Format(
         name="hdf5",
         suffixes=(".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".nc"),
         sniff=_sniff_hdf5,
         module="chunkarr.formats.hdf5",
-        open_options=(),
+        open_options=("allow_external",),
         create_options=("chunks", "codec"),
         summary="HDF5: datasets in a file, path.h5::/group/dataset",
+        members=True,
     ),
     Format(
         name="raw",
@@ -114,7 +117,9 @@ def split_member(path: str) -> tuple[str, str | None]:
     """
     path = os.fspath(path)
     file, mark, member = path.partition("::")
-    return (file, member) if mark else (path, None)
+    if not mark or "://" in member:  # simplecache::s3://bucket/a.zarr is one address
+        return path, None
+    return file, member
 
 
 def _named(name: str) -> Format:
@@ -153,8 +158,10 @@ def identify(path: str, format: str | None = None) -> Format:  # noqa: A002 - th
     """
     if format is not None:
         return _named(format)
+    if "://" in path:
+        return _named("zarr")  # the one format that is read from stores that are not files
     row = _by_content(path) or _by_suffix(path)
-    if row is not None and (not os.path.exists(path) or row.directory == os.path.isdir(path)):
+    if row is not None and (row.directory or not os.path.isdir(path)):
         return row
     kind = "directory" if os.path.isdir(path) else "file"
     raise _unknown(path, f"by its content and its name, this {kind}")
@@ -217,21 +224,30 @@ def open_stored(path: str, mode: str = "r", format: str | None = None, **options
         If the format does not take one of the options.
     """
     file, member = split_member(path)
-    if not os.path.exists(file):
+    if not os.path.exists(file) and "://" not in file:
         raise FileNotFoundError(2, os.strerror(2), file)
     raw = format is None and "dtype" in options and not os.path.isdir(file) and _by_content(file) is None
     row = _named("raw") if raw else identify(file, format)
     _check_options(row, options, row.open_options, "opening")
-    _check_member(row, file, member)
+    place, within = _locate(row, file, member)
     if row.name == "raw" and "dtype" not in options:
         raise OptionError(f"{file}: raw records need dtype=, and shape= unless they are one axis")
-    opened: Stored = import_module(row.module).open(path if member is not None else file, mode, **options)
+    opened: Stored = import_module(row.module).open(place, mode, **within, **options)
     return opened
 
 
-def _check_member(row: Format, file: str, member: str | None) -> None:
-    if member is not None and row.name not in ("zarr", "hdf5"):
+def _locate(row: Format, file: str, member: str | None) -> tuple[str, dict[str, str]]:
+    """Return the path that the format's module is given, and with it the member where a file holds several."""
+    if member is None:
+        return file, {}
+    if not row.members:
         raise FormatError(f"{file}: a {row.name} file has no members, so there is no {member!r} in it")
+    if not row.directory:
+        return file, {"member": member}
+    parts = [part for part in member.split("/") if part]
+    if any(part in (".", "..") for part in parts):
+        raise UnsafeInputError(f"{file}: member {member!r} leads outside")
+    return os.path.join(file, *parts), {}
 
 
 def create_target(
@@ -275,11 +291,11 @@ def create_target(
     if row is None:
         raise _unknown(file, "the name of a new array says its format, and this one")
     _check_options(row, options, row.create_options, "creating")
-    _check_member(row, file, member)
-    fsio.refuse_existing(file, overwrite)
-    if os.path.isdir(file) and os.listdir(file) and not _sniff_zarr(file, b""):
-        raise TargetExistsError(f"{file}: is a directory that holds no array; it is not replaced, use another name")
+    place, within = _locate(row, file, member)
+    fsio.refuse_existing(place, overwrite)
+    if os.path.isdir(place) and os.listdir(place) and not _sniff_zarr(place, b""):
+        raise TargetExistsError(f"{place}: is a directory that holds no array; it is not replaced, use another name")
     target: Target = import_module(row.module).create(
-        path if member is not None else file, shape, dtype, overwrite=overwrite, durability=durability, **options
+        place, shape, dtype, overwrite=overwrite, durability=durability, **within, **options
     )
     return target

@@ -1,0 +1,1 @@
+"""Suites that every row of a table must pass."""
