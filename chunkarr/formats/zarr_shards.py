@@ -1,0 +1,178 @@
+"""Reading Zarr shards: one file that holds many chunks and an index of where each lies.
+
+A shard's file is opened once per region and its index read once (and kept while the file stays the
+same, if it is small). Chunks that lie one after another are read in one call.
+
+Source: the sharding codec of Zarr v3, https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import threading
+from collections import OrderedDict
+from itertools import product
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from chunkarr import fsio
+from chunkarr.buffers import aligned
+from chunkarr.formats.zarr_chunks import FLAGS, GAP, ChunkReader, axis_pieces, describe_absence
+from chunkarr.formats.zarr_codecs import CodecError
+from chunkarr.formats.zarr_meta import ArrayMeta
+from chunkarr.grid import Region
+
+__all__ = ["NOT_STORED", "ShardReader"]
+
+NOT_STORED = 2**64 - 1  # offset and length of a chunk that a shard does not hold
+RUN = 1 << 20  # bytes read in one call at most, if a single chunk does not take more
+KEPT_INDEX = 1 << 16  # bytes of the largest index that is kept
+KEPT = 32  # indexes kept per array
+
+Entry = tuple[int, int, tuple[Any, ...]]  # offset, length, pieces
+
+
+class ShardReader(ChunkReader):
+    """Reads regions of one array whose chunks lie in shards. Holds no handle, only small indexes."""
+
+    def __init__(self, meta: ArrayMeta, *, missing_is_error: bool) -> None:
+        super().__init__(meta, missing_is_error=missing_is_error)
+        self.counts = tuple(s // c for s, c in zip(meta.object_shape, meta.chunk, strict=True))
+        self.index_bytes = 16 * math.prod(self.counts)  # without its checksum
+        self.run = max(self.limit, RUN)
+        self._kept: OrderedDict[str, tuple[Any, np.ndarray[Any, Any]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def scratch_bytes(self, region: Region) -> int:
+        """Return the scratch that reading ``region`` needs: a decoded chunk, a run of encoded ones, an index."""
+        del region
+        return aligned(self.size) + aligned(self.run) + aligned(self.index_bytes + 4) + 64
+
+    def read(self, region: Region, out: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
+        """Fill ``out`` with ``region``."""
+        out = self.as_stored(out)
+        direct = self.is_direct(out)
+        for path, at, inside, _ in self.visit(region, self.meta.object_shape):
+            box = out[at]
+            try:
+                fd = os.open(path, FLAGS)
+            except FileNotFoundError:
+                self.absent(path, box)
+                continue
+            except OSError as error:
+                describe_absence(self.label(path), path, error)
+            try:
+                self._read_shard(fd, path, box, inside, direct, scratch)
+            except CodecError as error:
+                self.corrupt(path, str(error))
+            finally:
+                os.close(fd)
+
+    def _read_shard(
+        self,
+        fd: int,
+        path: str,
+        box: np.ndarray[Any, Any],
+        inside: tuple[slice, ...],
+        direct: bool,
+        scratch: np.ndarray[Any, Any],
+    ) -> None:
+        held, kept = self.buffers(scratch)
+        start = aligned(self.size)
+        run = scratch[start : start + self.run]
+        entries = self._entries(fd, path, inside, scratch[start + aligned(self.run) :])
+        perm, decode = self.meta.encoding.perm, self.decode
+        first = 0
+        while first < len(entries):
+            begin, _, pieces = entries[first]
+            if begin == NOT_STORED:
+                self.absent(path, box[(*[piece[1] for piece in pieces], ...)])
+                first += 1
+                continue
+            last = self._run_end(entries, first)
+            fsio.read_into(fd, run[: entries[last - 1][0] + entries[last - 1][1] - begin], begin, path)
+            for offset, n, pieces in entries[first:last]:
+                part = box[(*[piece[1] for piece in pieces], ...)]
+                encoded = run[offset - begin :]
+                try:
+                    if direct and all([piece[3] for piece in pieces]):
+                        decode(encoded, n, part if perm is None else part.transpose(perm))
+                    else:
+                        decode(encoded, n, held)
+                        part[...] = kept[tuple([piece[2] for piece in pieces])]
+                except CodecError as error:
+                    index = tuple(piece[0] for piece in pieces)
+                    raise CodecError(f"inner chunk {index} {error}") from None
+            first = last
+
+    def _run_end(self, entries: list[Entry], first: int) -> int:
+        """Return how far the entries from ``first`` on are read in one call."""
+        begin, n, _ = entries[first]
+        end, last = begin + n, first + 1
+        while last < len(entries):
+            offset, n, _ = entries[last]
+            if offset + n - begin > self.run or offset - end > GAP:
+                break
+            end = max(end, offset + n)
+            if end > offset + n:  # overlapping entries: each is read for itself
+                break
+            last += 1
+        return last
+
+    def _entries(
+        self, fd: int, path: str, inside: tuple[slice, ...], scratch: np.ndarray[Any, Any]
+    ) -> list[Entry]:
+        """Return what is to be read, checked and in the order of the file."""
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise CodecError("is not a file")
+        index = self._index(fd, path, status, scratch)
+        axes = [axis_pieces(c, s.start, s.stop) for c, s in zip(self.meta.chunk, inside, strict=False)]
+        window = tuple(slice(axis[0][0], axis[-1][0] + 1) for axis in axes)
+        found = index[window].reshape(-1, 2).tolist()
+        entries = [(offset, n, pieces) for (offset, n), pieces in zip(found, product(*axes), strict=True)]
+        for offset, n, pieces in entries:
+            if offset == n == NOT_STORED:
+                continue
+            if offset + n > status.st_size or not 0 < n <= self.limit:
+                where = tuple(piece[0] for piece in pieces)
+                raise CodecError(
+                    f"inner chunk {where}: the index says {n} B at byte {offset}; the file has {status.st_size} B, "
+                    f"a chunk at most {self.limit} B"
+                )
+        entries.sort(key=lambda entry: entry[0])
+        return entries
+
+    def _index(
+        self, fd: int, path: str, status: os.stat_result, scratch: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """Return the index of a shard, shape (*counts, 2): offset and length of each chunk."""
+        generation = (status.st_mtime_ns, status.st_size, status.st_ino)
+        with self._lock:
+            kept = self._kept.get(path)
+            if kept is not None and kept[0] == generation:
+                self._kept.move_to_end(path)
+                return kept[1]
+        total = self.index_bytes + 4 * self.meta.index_crc
+        if status.st_size < total:
+            raise CodecError(f"has {status.st_size} B, too few for its index of {total} B")
+        raw = scratch[:total]
+        fsio.read_into(fd, raw, 0 if self.meta.index_first else status.st_size - total, path)
+        if self.meta.index_crc:
+            stored = int.from_bytes(raw[-4:].tobytes(), "little")
+            crc = google_crc32c.value(raw[:-4])
+            if crc != stored:
+                raise CodecError(f"crc32c of its index is {crc:08x}, stored is {stored:08x}")
+        index = raw[: self.index_bytes].view("<u8").reshape(*self.counts, 2)
+        if self.index_bytes > KEPT_INDEX:
+            return index
+        index = index.copy()
+        with self._lock:
+            self._kept[path] = (generation, index)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return index

@@ -1,0 +1,294 @@
+"""Writing a new Zarr array: chunk files and shards in a hidden sibling that appears whole or never.
+
+Each chunk carries its crc32c and every chunk is written, those of fill values too, so that a reader
+can tell a lost chunk from an empty one. ``zarr.json`` comes last.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, Literal
+
+import google_crc32c
+import numpy as np
+
+from chunkarr import fsio
+from chunkarr.buffers import aligned
+from chunkarr.errors import GridError, MissingChunkError, OptionError, TargetExistsError, UnsupportedError
+from chunkarr.formats.contract import Target
+from chunkarr.formats.zarr_chunks import axis_pieces
+from chunkarr.formats.zarr_codecs import encoded_limit, encoder
+from chunkarr.formats.zarr_layout import Access, check_shape, choose_chunks, choose_shards, document_of
+from chunkarr.formats.zarr_layout import INNER as INNER_BYTES
+from chunkarr.formats.zarr_meta import meta_of
+from chunkarr.formats.zarr_shards import NOT_STORED
+from chunkarr.grid import Grid, Region, Shape
+
+__all__ = ["ZarrTarget", "create"]
+
+BATCH = 1 << 20  # bytes of encoded chunks gathered for one write into a shard
+
+
+def create(
+    path: str,
+    shape: int | Sequence[int],
+    dtype: Any,
+    *,
+    chunks: int | Sequence[int] | None = None,
+    shards: int | Sequence[int] | Literal[False] | None = None,
+    codec: str | None = "blosc-lz4",
+    fill_value: Any = 0,
+    access: Access = "cube",
+    order: Literal["C", "F"] = "C",
+    attributes: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    durability: fsio.Durability = "full",
+) -> ZarrTarget:
+    """Begin a new Zarr v3 array that appears at ``path`` when the returned target is committed.
+
+    Parameters
+    ----------
+    path
+        A local directory that does not exist, or with ``overwrite`` one that holds Zarr data.
+    shape, dtype
+        Of the array. Types that Zarr's core lacks (strings, dates, structures) are stored as bytes.
+    chunks
+        Elements per axis of what is encoded at once; None chooses about 4 MiB, as ``access`` says.
+    shards
+        Elements per axis of a file that holds several chunks; None chooses shards when there would be
+        more than about 50,000 files, False never does.
+    codec
+        "blosc-lz4", "blosc-zstd", "zstd", "gzip", "none" or None, with a level as in "zstd:5".
+    fill_value
+        What pads chunks at the edge.
+    access
+        How it will be read: "cube", "rows" (long in the last axes) or "columns" (long in the first).
+    order
+        Of the elements in a chunk.
+    attributes
+        JSON to keep with the array.
+    overwrite
+        Whether an array at ``path`` may be replaced.
+    durability
+        "full": survives power loss once committed; "process": survives a killed process.
+
+    Raises
+    ------
+    GridError
+        If chunks or shards do not fit the shape.
+    TargetExistsError
+        If something is at ``path`` and may not be replaced.
+    UnsupportedError
+        If the dtype has no fixed number of bytes.
+    """
+    path = os.fspath(path)
+    if "://" in path:
+        raise UnsupportedError(f"{path}: new Zarr arrays are written to local directories; copy the result there")
+    if durability not in ("full", "process"):
+        raise OptionError(f'durability={durability!r}: use "full" or "process"')
+    shape, dtype = check_shape(shape), np.dtype(dtype)
+    itemsize = max(dtype.itemsize, 1)
+    shard: Shape | None = None
+    if shards is not None and shards is not False:
+        shard = check_shape(shards, "shards", 1)
+    if chunks is not None:
+        chunk = check_shape(chunks, "chunks", 1)
+    elif shard is not None:
+        chunk = _within(shard, itemsize, access)
+    else:
+        chunk = choose_chunks(shape, itemsize, access)
+    if shards is None and len(chunk) == len(shape):
+        if chunks is None and choose_shards(shape, chunk, itemsize):
+            chunk = choose_chunks(shape, itemsize, access, INNER_BYTES)
+        shard = choose_shards(shape, chunk, itemsize)
+    document = document_of(
+        shape, dtype, chunk, shard, codec=codec, fill_value=fill_value, order=order, attributes=attributes
+    )
+    _check_replaceable(path, overwrite)
+    fsio.sweep(path)
+    part, lock = fsio.new_part(path, directory=True)
+    try:
+        return ZarrTarget(document, codec, path, part, lock, overwrite, durability)
+    except BaseException:
+        fsio.discard(part)
+        os.close(lock)
+        raise
+
+
+def _within(shard: Shape, itemsize: int, access: Access) -> Shape:
+    """Return chunks of about 1 MiB that divide ``shard``."""
+    wanted = choose_chunks(shard, itemsize, access, INNER_BYTES)
+    return tuple(next(n for n in range(w, 0, -1) if s % n == 0) for s, w in zip(shard, wanted, strict=True))
+
+
+def _check_replaceable(path: str, overwrite: bool) -> None:
+    fsio.refuse_existing(path, overwrite)
+    if not os.path.exists(path):
+        return
+    if not os.path.isdir(path):
+        raise TargetExistsError(f"{path}: is a file, which a Zarr directory does not replace; remove it first")
+    names = os.listdir(path)
+    if names and not {"zarr.json", ".zarray", ".zgroup"} & set(names):
+        raise TargetExistsError(f"{path}: is a directory that holds no Zarr data; overwrite=True does not remove it")
+
+
+class ZarrTarget(Target):
+    """A Zarr array being written. Pickles for writers in other processes; only its creator commits."""
+
+    distributable = True
+
+    def __init__(
+        self,
+        document: dict[str, Any],
+        codec: str | None,
+        path: str,
+        part: str,
+        lock: int | None,
+        overwrite: bool,
+        durability: fsio.Durability,
+    ) -> None:
+        self.recipe = (document, codec, path, part, None, overwrite, durability)
+        self.document = document
+        self.path, self.part, self.lock = path, part, lock
+        self.overwrite, self.durability = overwrite, durability
+        self.meta = meta_of(document, os.path.join(path, "zarr.json"), path)
+        self.shape, self.dtype = self.meta.shape, self.meta.dtype
+        self.grid = Grid(self.shape, self.meta.object_shape)
+        self._size = self.meta.chunk_bytes
+        self._limit = encoded_limit(self.meta.encoding, self._size)
+        self._encode = encoder(codec, self.dtype.itemsize)
+        # NumPy copies structures field by field and loses padding; their bytes are what is stored.
+        self._stored = np.dtype(f"V{self.dtype.itemsize}") if self.dtype.names else self.meta.stored
+        self._fill = self.meta.fill.reshape(1).view(self._stored)[0]
+        self._made: set[str] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a recipe for writers, without the lock."""
+        return ZarrTarget, self.recipe
+
+    def scratch_bytes(self, region: Region) -> int:
+        """Return the bytes that `write` holds besides ``block``: a chunk raw, and one or a batch encoded."""
+        del region
+        own = aligned(self._size) + self._limit + 64
+        if self.meta.shard is None:
+            return own
+        return own + 2 * (BATCH + self._limit) + 64 * math.prod(self._counts)
+
+    @property
+    def _counts(self) -> Shape:
+        """Chunks per axis of a shard."""
+        return tuple(s // c for s, c in zip(self.meta.object_shape, self.meta.chunk, strict=True))
+
+    def write(self, region: Region, block: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
+        """Write ``block`` at ``region``, made of whole boxes of ``grid``; a box written again is replaced."""
+        self._check(region, block)
+        if not block.size:
+            return
+        if self.dtype.names:
+            block = block.view(self._stored)
+        for index, at in _boxes(self.meta.object_shape, region):
+            path = os.path.join(self.part, self.meta.key(index))
+            directory = os.path.dirname(path)
+            if directory not in self._made:
+                fsio.make_dir(directory)
+                self._made.add(directory)
+            write = self._write_chunk if self.meta.shard is None else self._write_shard
+            try:
+                write(path, block[at], scratch)
+            except FileExistsError:
+                # A task that ran again, after its worker was lost.
+                fsio.discard(path)
+                write(path, block[at], scratch)
+
+    def _check(self, region: Region, block: np.ndarray[Any, Any]) -> None:
+        if block.dtype != self.dtype or block.shape != tuple(b - a for a, b in region):
+            raise OptionError(
+                f"{self.path}: block of {block.shape} {block.dtype} does not fit region {region} of {self.dtype}"
+            )
+        if self.grid.round_out(region) != region:
+            raise GridError(f"{self.path}: region {region} is not made of whole boxes of {self.meta.object_shape}")
+
+    def _write_chunk(self, path: str, values: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
+        encoded, crc = self._encoded(values, scratch)
+        fsio.write_new(path, encoded, crc)
+
+    def _encoded(self, values: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> tuple[Any, bytes]:
+        """Return the encoded bytes and the checksum of a chunk that ``values`` (cut at the edge) make."""
+        perm = self.meta.encoding.perm
+        stored = values if perm is None else values.transpose(perm)
+        if values.shape != self.meta.chunk or values.dtype != self._stored or not stored.flags.c_contiguous:
+            chunk = self.meta.chunk
+            shape = chunk if perm is None else tuple(chunk[axis] for axis in perm)
+            held = np.ndarray(shape, self._stored, scratch)
+            if values.shape != chunk:
+                held[...] = self._fill
+            held[tuple(slice(0, n) for n in stored.shape)] = stored
+            stored = held
+        encoded = self._encode(stored)
+        return encoded, int(google_crc32c.value(encoded)).to_bytes(4, "little")
+
+    def _write_shard(self, path: str, values: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
+        index = np.full((*self._counts, 2), NOT_STORED, "<u8")
+        batch: list[Any] = []
+        done = gathered = 0
+        fd = fsio.open_new(path)
+        try:
+            for place, at in _boxes(self.meta.chunk, tuple((0, n) for n in values.shape)):
+                encoded, crc = self._encoded(values[at], scratch)
+                # Without a compressor the encoded bytes are scratch, which the next chunk takes.
+                piece = bytes(encoded) + crc if self.meta.encoding.compressor is None else encoded + crc
+                index[place] = done + gathered, len(piece)
+                batch.append(piece)
+                gathered += len(piece)
+                if gathered >= BATCH:
+                    fsio.write_at(fd, b"".join(batch), done, path)
+                    done, gathered = done + gathered, 0
+                    batch.clear()
+            raw = index.tobytes()
+            batch += [raw, int(google_crc32c.value(raw)).to_bytes(4, "little")]
+            fsio.write_at(fd, b"".join(batch), done, path)
+        except BaseException:
+            fsio.discard(path)
+            raise
+        finally:
+            os.close(fd)
+
+    def commit(self) -> None:
+        """Make the array appear, whole, under its name.
+
+        Raises
+        ------
+        MissingChunkError
+            If a chunk was not written; nothing appears.
+        """
+        written = sum(len(names) for _, _, names in os.walk(self.part))
+        if written != self.grid.size:
+            raise MissingChunkError(
+                f"{self.path}: {written} of {self.grid.size} chunk files were written; write all, then commit"
+            )
+        raw = json.dumps(self.document, indent=2, allow_nan=False).encode()
+        fsio.write_new(os.path.join(self.part, "zarr.json"), raw)
+        if self.durability == "full":
+            fsio.sync_tree(self.part)
+        fsio.publish(self.part, self.path, self.overwrite, self.durability)
+        self._release()
+
+    def abort(self) -> None:
+        """Remove the unfinished array; never raises."""
+        fsio.discard(self.part)
+        self._release()
+
+    def _release(self) -> None:
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
+
+
+def _boxes(box: Shape, region: Region) -> Iterator[tuple[Shape, tuple[Any, ...]]]:
+    """Yield index and place, relative to ``region``, of each box that ``region`` touches."""
+    for pieces in product(*(axis_pieces(n, a, b) for n, (a, b) in zip(box, region, strict=True))):
+        yield tuple([piece[0] for piece in pieces]), (*[piece[1] for piece in pieces], ...)
