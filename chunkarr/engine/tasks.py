@@ -1,0 +1,290 @@
+"""What a task does: compile its blocks, read, compute in cache, and put the result where it belongs.
+
+A task holds one slab, asks before each block whether the run was cancelled, and gives back only values
+that it copied out of the slab. Nothing here knows which scheduler runs it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chunkarr.buffers import ALIGNMENT
+from chunkarr.errors import CancelledError
+from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, region_slices, shift
+from chunkarr.ops.reductions import REDUCTIONS, Leaf, Reduction
+from chunkarr.plan.blocks import memory_error
+from chunkarr.plan.fuse import TILE, Flow, Fused, tiles
+from chunkarr.plan.program import Flags, Program, compile_flow, operand_keys, run
+from chunkarr.plan.reducing import INNER, OUTER, Job, ReduceStage, Shaped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from chunkarr.buffers import Slabs
+    from chunkarr.formats.contract import Target
+    from chunkarr.plan.stages import MapStage
+
+__all__ = ["Context", "combine_groups", "run_map", "run_reduce"]
+
+Block = np.ndarray[Any, Any]
+State = tuple[Block, ...]
+
+
+class Context:
+    """What a task shares with the others of its run in this process."""
+
+    def __init__(self, slabs: Slabs, cancelled: Callable[[], bool], advance: Callable[[int], None]) -> None:
+        self.slabs, self.cancelled, self.advance = slabs, cancelled, advance
+
+    def check(self) -> None:
+        """Raise CancelledError if the run was cancelled."""
+        if self.cancelled():
+            raise CancelledError("the run was cancelled before it was complete; no output was left")
+
+
+def _boxes(grid: Grid, start: int, stop: int) -> Iterator[Region]:
+    """Yield the boxes of ``grid`` from position ``start`` to ``stop`` in C order."""
+    counts = grid.counts
+    for position in range(start, stop):
+        yield grid.region(tuple(int(i) for i in np.unravel_index(position, counts)) if counts else ())
+
+
+def run_map(stage: MapStage, target: Target, start: int, stop: int, context: Context) -> list[tuple[str, str]]:
+    """Compute the blocks ``start`` ... ``stop`` of a stage into ``target``; return floating-point events."""
+    flags = Flags()
+    origin = tuple(a for a, _ in stage.results[0].region)
+    with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
+        for box in _boxes(stage.blocks, start, stop):
+            context.check()
+            _map_block(stage, target, box, origin, slab, flags)
+            context.advance(region_size(box) * target.dtype.itemsize)
+    return list(flags.seen)
+
+
+def _map_block(stage: MapStage, target: Target, box: Region, origin: Shape, slab: Block, flags: Flags) -> None:
+    """Compute one block; one that turns out larger than planned is cut in two."""
+    root = stage.flow.roots[0]
+    whole = getattr(target, "array", None)  # memory: blocks are computed in place
+    program = compile_flow(stage.flow, {root: [shift(box, origin)]}, direct=frozenset({root} if whole is not None else ()))
+    write = 0 if whole is not None else target.scratch_bytes(box)
+    offset = -(-program.nbytes // ALIGNMENT) * ALIGNMENT
+    if offset + write > slab.nbytes:
+        for half in _halves(box, stage.unit, offset + write, stage.allowance):
+            _map_block(stage, target, half, origin, slab, flags)
+        return
+    if whole is not None:
+        out = whole[(*region_slices(box), ...)]
+        (block,) = run(program, slab, flags, {root: out})
+        if not np.may_share_memory(block, out):
+            out[...] = block
+        return
+    (block,) = run(program, slab, flags)
+    target.write(box, block, slab[offset:])
+
+
+def _halves(box: Region, unit: Shape, needed: int, allowed: int) -> tuple[Region, Region]:
+    axes = [k for k, (a, b) in enumerate(box) if b - a > unit[k]]
+    if not axes:
+        raise memory_error(f"a block of {region_shape(box)} elements", needed, allowed)
+    axis = max(axes, key=lambda k: (box[k][1] - box[k][0]) // unit[k])
+    a, b = box[axis]
+    middle = a + max(1, (b - a) // 2 // unit[axis]) * unit[axis]
+    low = tuple((a, middle) if k == axis else x for k, x in enumerate(box))
+    high = tuple((middle, b) if k == axis else x for k, x in enumerate(box))
+    return low, high
+
+
+class _Counter:
+    """Combine a sequence of states as a ``fan``-ary tree over their positions."""
+
+    def __init__(self, combine: Callable[[State, State], State], fan: int) -> None:
+        self.combine, self.fan = combine, fan
+        self.levels: list[tuple[State | None, int]] = []
+
+    def push(self, state: State, level: int = 0) -> None:
+        """Add the next state, which is a complete subtree of the given level (or the last one)."""
+        while True:
+            while len(self.levels) <= level:
+                self.levels.append((None, 0))
+            held, count = self.levels[level]
+            state = state if held is None else self.combine(held, state)
+            count += 1
+            if count < self.fan:
+                self.levels[level] = (state, count)
+                return
+            self.levels[level] = (None, 0)
+            level += 1
+
+    def finish(self) -> State:
+        """Return the state of all."""
+        result: State | None = None
+        for held, _ in self.levels:
+            if held is not None:
+                result = held if result is None else self.combine(held, result)
+        if result is None:
+            raise AssertionError("nothing was combined")
+        return result
+
+
+def _kept_axes(shaped: Shaped) -> tuple[tuple[int, ...], int]:
+    """Return the axes in the order (leading kept, reduced, trailing kept), and how many lead."""
+    last = max(shaped.axes, default=-1)
+    lead = tuple(k for k in shaped.kept if k < last)
+    trail = tuple(k for k in shaped.kept if k > last)
+    return (*lead, *shaped.axes, *trail), len(lead)
+
+
+def _global_index(shaped: Shaped, box: Region, leaf: Region) -> Callable[[Block], Block]:
+    """Map positions in a leaf, flattened along the reduced axes, to those of the whole array."""
+    lengths = tuple(shaped.shape[k] for k in shaped.axes)
+    local = region_shape(leaf)
+    starts = tuple(box[k][0] + a for k, (a, _) in zip(shaped.axes, leaf, strict=True))
+    if len(lengths) == 1:
+        return lambda at: at + starts[0]
+
+    def to_whole(at: Block) -> Block:
+        places = np.unravel_index(at, local)
+        moved = tuple(p + s for p, s in zip(places, starts, strict=True))
+        return np.asarray(np.ravel_multi_index(moved, lengths))
+
+    return to_whole
+
+
+class _Cell:
+    """Reduce one cell over one kept block, tile by tile."""
+
+    def __init__(self, stage: ReduceStage, kept: Region, memory: Block, flags: Flags) -> None:
+        self.stage, self.kept, self.memory, self.flags = stage, kept, memory, flags
+        self.shaped = stage.shaped
+        self.fused: Fused = stage.flow.units[-1].op  # type: ignore[assignment]
+        self.order, self.lead = _kept_axes(self.shaped)
+        self.rows: list[Reduction] = [REDUCTIONS[job.row] for job in stage.jobs]
+        self.slots: dict[Shape, list[Block]] = {}
+        self.limit = INNER if self.shaped.inner else OUTER
+        last = max(self.shaped.axes, default=-1)
+        trailing = math.prod(b - a for k, (a, b) in zip(self.shaped.kept, kept, strict=True) if k > last)
+        self.trailing_one = not self.shaped.inner and trailing == 1
+
+    def run(self, blocks: list[Block], box: Region) -> Iterator[tuple[tuple[slice, ...], list[State]]]:
+        """Yield for each tile of the kept block its slices and the state of each job over this cell."""
+        reduced_shape = tuple(b - a for a, b in (box[k] for k in self.shaped.axes))
+        leaves = tiles(reduced_shape, self.limit)
+        room = max(1, TILE // max(1, math.prod(leaves[0][1])))
+        shapes = [b.shape for b in blocks]
+        for kept_key, kept_shape in tiles(region_shape(self.kept), room):
+            counters = [_Counter(row.combine, 2) for row in self.rows]
+            for leaf_key, leaf_shape in leaves:
+                self._leaf(blocks, shapes, box, (kept_key, kept_shape), (leaf_key, leaf_shape), counters)
+            yield kept_key, [c.finish() for c in counters]
+
+    def _leaf(  # noqa: PLR0913 - the corner of two loops
+        self, blocks: list[Block], shapes: list[Shape], box: Region, kept: Any, leaf: Any, counters: list[_Counter]  # noqa: ANN401
+    ) -> None:
+        shaped, fused = self.shaped, self.fused
+        key = shaped.box(kept[0], leaf[0])
+        shape = shaped.box(kept[1], leaf[1])
+        values: list[Any] = [b[(*k, ...)] for b, k in zip(blocks, operand_keys(key, shapes), strict=True)]  # type: ignore[arg-type]
+        if fused.steps:
+            held = self.slots.get(shape)  # type: ignore[call-overload]
+            if held is None:
+                held = self.slots[shape] = fused.carve(self.memory, shape)  # type: ignore[index, arg-type]
+            values += held
+            fused.evaluate(values, self.flags)
+        count = math.prod(leaf[1])
+        leads = math.prod(shape[k] for k in self.order[: self.lead])  # type: ignore[misc]
+        three = (leads, count, math.prod(kept[1]) // max(1, leads))
+        index = _global_index(shaped, box, tuple((s.start, s.stop) for s in leaf[0]))
+        at = iter(fused.results)
+        ready: dict[int, Block] = {}
+
+        def tile() -> Block:
+            place = next(at)
+            if place not in ready:
+                value = values[place]
+                if value.shape != shape:
+                    value = np.broadcast_to(value, shape)
+                ready[place] = value.transpose(self.order).reshape(three)
+            return ready[place]
+
+        for job, row, counter in zip(self.stage.jobs, self.rows, counters, strict=True):
+            x = tile()
+            mask = tile() if job.masked else None
+            self.flags.name = "reduce"
+            counter.push(row.leaf(x, mask, Leaf(job.asked, job.states, shaped.inner, index)))
+
+
+def run_reduce(stage: ReduceStage, start: int, stop: int, context: Context) -> tuple[list[Any], list[tuple[str, str]]]:
+    """Reduce the items ``start`` ... ``stop``, each one group of cells over one kept block.
+
+    Returns per item, in order, the states of its jobs, or their values where there is one group only.
+    """
+    flags = Flags()
+    answers = []
+    sink = len(stage.flow.units) - 1
+    fused: Any = stage.flow.units[sink].op
+    tile = min(TILE, math.prod(stage.shaped.cells.steps))
+    memory = np.empty(fused.temporary_bytes(tile) + ALIGNMENT, np.uint8)
+    with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
+        for item in range(start, stop):
+            block, group = divmod(item, stage.groups)
+            kept = shift(next(_boxes(stage.kept_blocks, block, block + 1)), stage.kept_origin)
+            states = _reduce_group(stage, kept, group, (slab, memory), flags, context)
+            answers.append(_finish(stage, kept, states) if stage.groups == 1 else states)
+    return answers, list(flags.seen)
+
+
+def _reduce_group(
+    stage: ReduceStage, kept: Region, group: int, memory: tuple[Block, Block], flags: Flags, context: Context
+) -> list[State]:
+    """Return the states of all jobs over one group of cells and one kept block."""
+    shaped, flow = stage.shaped, stage.flow
+    cell = _Cell(stage, kept, memory[1], flags)
+    counters = [_Counter(row.combine, stage.fan_in) for row in cell.rows]
+    shape = region_shape(kept)
+    cells = stage.cells_of(group)
+    for reduced in _boxes(shaped.reduced_grid, cells.start, cells.stop):
+        context.check()
+        box = shaped.box(kept, reduced)
+        program: Program = compile_flow(flow, {len(flow.units) - 1: [box]}, stream=True)
+        blocks = run(program, memory[0], flags)
+        whole: list[State] | None = None
+        for key, states in cell.run(blocks, box):
+            if region_size(tuple((s.start, s.stop) for s in key)) == math.prod(shape):
+                whole = [tuple(a.reshape(shape) for a in s) for s in states]
+                break
+            if whole is None:
+                whole = [tuple(np.empty(shape, a.dtype) for a in s) for s in states]
+            for held, state in zip(whole, states, strict=True):
+                for a, b in zip(held, state, strict=True):
+                    a[key] = b.reshape(a[key].shape)
+        for counter, state in zip(counters, whole or (), strict=True):
+            counter.push(state)
+        context.advance(sum(program.bytes_read.values()))
+    return [c.finish() for c in counters]
+
+
+def _finish(stage: ReduceStage, kept: Region, states: list[State]) -> list[Block]:
+    """Turn states into values of the kept block's shape."""
+    shape = region_shape(kept)
+    values = []
+    for job, state in zip(stage.jobs, states, strict=True):
+        flat = tuple(a.reshape(1, -1) for a in state)
+        values.append(REDUCTIONS[job.row].finish(flat, job.asked, job.dtype).reshape(shape))
+    return values
+
+
+def combine_groups(stage: ReduceStage, block: int, parts: list[list[State]]) -> tuple[list[Block], list[tuple[str, str]]]:
+    """Combine the groups of one kept block, in order, and turn them into values."""
+    flags = Flags()
+    flags.name = "reduce"
+    kept = shift(next(_boxes(stage.kept_blocks, block, block + 1)), stage.kept_origin)
+    with np.errstate(all="call", call=flags):
+        counters = [_Counter(REDUCTIONS[job.row].combine, stage.fan_in) for job in stage.jobs]
+        for part in parts:
+            for counter, state in zip(counters, part, strict=True):
+                counter.push(tuple(a.copy() for a in state), stage.level)
+        values = _finish(stage, kept, [c.finish() for c in counters])
+    return values, list(flags.seen)

@@ -1,0 +1,89 @@
+"""Every error chunkarr raises itself: what was asked, what is allowed, what to do.
+
+::
+
+    ChunkarrError
+    ├── FormatError (ValueError)          a file is not what it claims to be
+    │   ├── MetadataError                 ... in its metadata
+    │   ├── UnsafeInputError              reading it would run code or open other files
+    │   └── CorruptChunkError             stored bytes do not match what was written
+    │       └── MissingChunkError (FileNotFoundError)
+    ├── UnsupportedError (NotImplementedError)   well formed, but beyond chunkarr
+    ├── GridError (ValueError)            chunks or shards that cannot be
+    ├── MemoryBudgetError (MemoryError)   the work cannot fit the budget
+    ├── StaleExpressionError (RuntimeError)      a source changed after the expression was built
+    ├── TargetExistsError (FileExistsError)      an output is there already
+    ├── CancelledError (RuntimeError)     the run was interrupted
+    └── OptionError (TypeError, ValueError)      an option that this call does not take
+
+Each is also the built-in exception that NumPy or Python would raise in its place, so code written
+for NumPy keeps working.
+"""
+
+__all__ = [
+    "CancelledError",
+    "ChunkarrError",
+    "CorruptChunkError",
+    "FormatError",
+    "GridError",
+    "MemoryBudgetError",
+    "MetadataError",
+    "MissingChunkError",
+    "OptionError",
+    "StaleExpressionError",
+    "TargetExistsError",
+    "UnsafeInputError",
+    "UnsupportedError",
+]
+
+
+class ChunkarrError(Exception):
+    """The root of chunkarr's own errors."""
+
+
+class FormatError(ChunkarrError, ValueError):
+    """A file is not a valid file of its format; names the file and the reason."""
+
+
+class MetadataError(FormatError):
+    """The metadata of a file are cut, absurd or contradict the file."""
+
+
+class UnsafeInputError(FormatError):
+    """Reading the file would run code from it or open files outside it."""
+
+
+class CorruptChunkError(FormatError):
+    """A stored chunk is truncated, flipped, or decodes to another size than declared."""
+
+
+class MissingChunkError(CorruptChunkError, FileNotFoundError):
+    """A chunk of an array that was completed is not there."""
+
+
+class UnsupportedError(ChunkarrError, NotImplementedError):
+    """The input is well formed, but needs something that chunkarr does not have."""
+
+
+class GridError(ChunkarrError, ValueError):
+    """Chunks or shards that do not fit the array."""
+
+
+class MemoryBudgetError(ChunkarrError, MemoryError):
+    """The work cannot be done within the memory budget; raised before it starts."""
+
+
+class StaleExpressionError(ChunkarrError, RuntimeError):
+    """A source of an expression changed after the expression was built."""
+
+
+class TargetExistsError(ChunkarrError, FileExistsError):
+    """The output exists already and ``overwrite=True`` was not given."""
+
+
+class CancelledError(ChunkarrError, RuntimeError):
+    """The run was cancelled before it was complete; no output was left."""
+
+
+class OptionError(ChunkarrError, TypeError, ValueError):
+    """An option that this call does not know, or a value that it does not take."""

@@ -1,0 +1,323 @@
+"""From nodes to a flow: a flat list of units, with neighbouring elementwise calls fused into one.
+
+A :class:`Flow` links by position, so that it pickles flat however long the chain of calls was. An
+elementwise call joins the group of its consumers when all of them are elementwise, of its shape and
+in one group; what several groups read is computed once, as a block. A group is evaluated tile by
+tile: a few tens of thousands of elements pass through all its calls while they are in cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chunkarr.buffers import aligned
+from chunkarr.graph import Barrier, Elementwise, Load, Node, Op, Operand, broadcast_region, topological
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from chunkarr.formats.contract import Stored
+    from chunkarr.grid import Region, Shape
+
+__all__ = ["TILE", "Const", "Flow", "Fused", "Step", "Unit", "flatten", "tiles"]
+
+TILE = 1 << 16  # elements that pass through a group of calls together
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """An argument that is the same for all tiles."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call on values of a tile; ints are positions among operands first, then slots."""
+
+    name: str  # as NumPy's warnings call it
+    function: Callable[..., Any]
+    args: tuple[int | Const, ...]
+    outs: tuple[int, ...]
+    kwargs: dict[str, Any]
+    where: int | None = None
+    prefill: int | None = None  # with where: what the output holds elsewhere; None is zero
+
+
+class Fused(Op):
+    """A group of elementwise calls as one operation on blocks.
+
+    ``shapes`` are those of the operands; ``slots`` the dtypes of the temporaries, each one tile long;
+    ``results`` the positions of the group's values that are read outside.
+    """
+
+    __slots__ = ("results", "shapes", "slots", "steps")
+
+    def __init__(
+        self,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        shapes: tuple[Shape, ...],
+        steps: tuple[Step, ...],
+        slots: tuple[np.dtype[Any], ...],
+        results: tuple[int, ...],
+    ) -> None:
+        super().__init__(shape, dtype)
+        self.shapes, self.steps, self.slots, self.results = shapes, steps, slots, results
+
+    def needs(self, region: Region) -> tuple[Region | None, ...]:
+        """Need the same region of each operand, but for axes that are broadcast."""
+        return tuple(broadcast_region(region, shape) for shape in self.shapes)
+
+    def temporary_bytes(self, elements: int) -> int:
+        """Return the bytes of all slots for tiles of ``elements``."""
+        return sum(aligned(elements * d.itemsize) for d in self.slots)
+
+    def carve(self, memory: np.ndarray[Any, Any], shape: Shape) -> list[np.ndarray[Any, Any]]:
+        """Return the slots as arrays of a tile's shape, laid out in ``memory``."""
+        size = 1
+        for n in shape:
+            size *= n
+        result, at = [], 0
+        for dtype in self.slots:
+            nbytes = size * dtype.itemsize
+            result.append(memory[at : at + nbytes].view(dtype).reshape(shape))
+            at += aligned(nbytes)
+        return result
+
+    def evaluate(self, values: list[Any], flags: Any) -> None:  # noqa: ANN401 - a collector of FP flags
+        """Run all steps; ``values`` holds operand tiles, then slots."""
+        for step in self.steps:
+            flags.name = step.name
+            args = [values[a] if type(a) is int else a.value for a in step.args]  # type: ignore[union-attr]
+            outs = [values[o] for o in step.outs]
+            if step.where is None:
+                step.function(*args, out=outs[0] if len(outs) == 1 else tuple(outs), **step.kwargs)
+                continue
+            for out in outs:
+                out[...] = 0 if step.prefill is None else values[step.prefill]
+            step.function(
+                *args, out=outs[0] if len(outs) == 1 else tuple(outs), where=values[step.where], **step.kwargs
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One operation of a flow."""
+
+    op: Op
+    inputs: tuple[int, ...]  # positions of the units that it reads
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Units, inputs first, and the positions of those whose values are asked for."""
+
+    units: tuple[Unit, ...]
+    roots: tuple[int, ...]
+
+    def bind(self, sources: Mapping[int, Stored]) -> Flow:
+        """Return this flow with the sources at some positions replaced."""
+        units = tuple(
+            Unit(Load(sources[k]), ()) if k in sources else unit for k, unit in enumerate(self.units)
+        )
+        return Flow(units, self.roots)
+
+
+@lru_cache(256)
+def tiles(shape: Shape, limit: int) -> tuple[tuple[tuple[slice, ...], Shape], ...]:
+    """Cut ``shape`` into boxes of at most ``limit`` elements: whole trailing axes, then a range of one.
+
+    >>> [s for _, s in tiles((3, 4), 8)]
+    [(2, 4), (1, 4)]
+    """
+    steps = []
+    room = max(1, limit)
+    for n in reversed(shape):
+        step = max(1, min(n, room))
+        steps.insert(0, step)
+        room //= step
+        if step < n:
+            room = 1
+    ranges = [[(a, min(a + s, n)) for a in range(0, n, s)] for n, s in zip(shape, steps, strict=True)]
+    return tuple((tuple(slice(a, b) for a, b in box), tuple(b - a for a, b in box)) for box in product(*ranges))
+
+
+class _Group:
+    """Members of a fused group, in topological order, and the nodes that it reads."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.members: list[Node] = []
+
+
+def _assign(order: Sequence[Node], roots: Sequence[Node], leaf: Callable[[Node], bool], sink: Shape | None
+            ) -> dict[int, _Group]:
+    """Give each elementwise node its group, consumers first."""
+    consumers: dict[int, list[Node | None]] = {id(n): [] for n in order}
+    for node in order:
+        if not leaf(node):
+            for source in node.inputs:
+                consumers[id(source)].append(node)
+    for root in roots:
+        consumers[id(root)].append(None)
+    last = _Group(sink) if sink is not None else None
+    groups: dict[int, _Group] = {}
+    for node in reversed(order):
+        if not isinstance(node.op, Elementwise) or leaf(node):
+            continue
+        readers = {id(g): g for g in (last if c is None else groups.get(id(c)) for c in consumers[id(node)])}
+        group = next(iter(readers.values())) if len(readers) == 1 else None
+        if group is None or group.shape != node.shape:
+            group = _Group(node.shape)
+        group.members.append(node)
+        groups[id(node)] = group
+    if last is not None:
+        groups[-1] = last
+    return groups
+
+
+def flatten(roots: Sequence[Node], resolved: Mapping[int, Stored], *, sink: Shape | None = None) -> Flow:
+    """Return the flow that computes ``roots``.
+
+    ``resolved`` gives the stored results of barriers (and of cut edges) by the id of their node. With
+    ``sink``, the shape of all roots, the flow ends in one fused unit whose results are the roots: what
+    a reduction consumes tile by tile. Otherwise each root is a unit of its own.
+    """
+    def leaf(node: Node) -> bool:
+        return id(node) in resolved or not node.inputs
+
+    order = _order(roots, resolved)
+    position = {id(n): k for k, n in enumerate(order)}
+    groups = _assign(order, roots, leaf, sink)
+    last = groups.pop(-1, None)
+    for group in {id(g): g for g in groups.values()}.values():
+        group.members.sort(key=lambda n: position[id(n)])
+    units: list[Unit] = []
+    placed: dict[int, int] = {}
+
+    def emit(op: Op, inputs: Sequence[Node]) -> int:
+        units.append(Unit(op, tuple(placed[id(i)] for i in inputs)))
+        return len(units) - 1
+
+    for node in order:
+        group = groups.get(id(node))
+        if group is not None and group is last:
+            continue
+        if group is not None:
+            if node is group.members[-1]:
+                op, operands = _fuse(group.members, (node,), group.shape, position)
+                placed[id(node)] = emit(op, operands)
+            continue
+        if id(node) in resolved:
+            placed[id(node)] = emit(Load(resolved[id(node)]), ())
+        else:
+            if isinstance(node.op, Barrier):
+                raise AssertionError("a barrier was not evaluated before what reads it")  # noqa: TRY004
+            placed[id(node)] = emit(node.op, node.inputs)
+    if last is None:
+        return Flow(tuple(units), tuple(placed[id(r)] for r in roots))
+    op, operands = _fuse(last.members, roots, last.shape, position)
+    return Flow((*units, Unit(op, tuple(placed[id(i)] for i in operands))), (len(units),))
+
+
+def _order(roots: Sequence[Node], resolved: Mapping[int, Stored]) -> list[Node]:
+    """Return the nodes that the flow evaluates: nothing below a resolved node."""
+    if not resolved:
+        return topological(roots, stop_at_memo=False)
+    order: list[Node] = []
+    seen: set[int] = set()
+    for root in roots:
+        stack = [(root, False)]
+        while stack:
+            node, done = stack.pop()
+            if done:
+                order.append(node)
+            elif id(node) not in seen:
+                seen.add(id(node))
+                stack.append((node, True))
+                if id(node) not in resolved:
+                    stack.extend((i, False) for i in reversed(node.inputs))
+    return order
+
+
+def _fuse(members: Sequence[Node], results: Sequence[Node], shape: Shape, position: Mapping[int, int]
+          ) -> tuple[Fused, list[Node]]:
+    """Turn a group into steps over operands and reused slots."""
+    inside = {id(m) for m in members}
+    operands: list[Node] = []
+    value: dict[int, int] = {}
+
+    def operand(node: Node) -> None:
+        if id(node) not in inside and id(node) not in value:
+            value[id(node)] = len(operands)
+            operands.append(node)
+
+    for member in members:
+        for source in member.inputs:
+            operand(source)
+    for result in results:
+        operand(result)
+    calls: dict[int, list[Node]] = {}
+    for member in members:
+        calls.setdefault(id(member.op.call), []).append(member)  # type: ignore[attr-defined]
+    last_use = _last_uses(members, results, calls)
+    steps: list[Step] = []
+    slots: list[np.dtype[Any]] = []
+    free: list[int] = []  # slots that no later step reads
+    base = len(operands)
+
+    def slot_for(dtype: np.dtype[Any]) -> int:
+        for k in free:
+            if slots[k].itemsize == dtype.itemsize and slots[k] == dtype:
+                free.remove(k)
+                return base + k
+        slots.append(dtype)
+        return base + len(slots) - 1
+
+    for at, nodes in enumerate(calls.values()):
+        op: Any = nodes[0].op
+        inputs = [value[id(i)] for i in nodes[0].inputs]
+        dying = [id(i) for i in {id(i): i for i in nodes[0].inputs}.values() if last_use.get(id(i)) == at]
+        release = [value[d] - base for d in dying if value[d] >= base]
+        in_place = isinstance(op.function, np.ufunc) and op.where is None and len(op.dtypes) == 1
+        if in_place:
+            free.extend(release)
+        by_index: dict[int, int] = {}
+        outs = []
+        for index, dtype in enumerate(op.dtypes):
+            outs.append(slot_for(dtype))
+            by_index[index] = outs[-1]
+        for node in nodes:
+            value[id(node)] = by_index[node.op.index]  # type: ignore[attr-defined]
+        used = {value[id(n)] for n in nodes}
+        free.extend(o - base for o in outs if o not in used)
+        if not in_place:
+            free.extend(release)
+        steps.append(Step(
+            getattr(op.function, "__name__", "call"), op.function,
+            tuple(inputs[a.index] if isinstance(a, Operand) else Const(a) for a in op.args),
+            tuple(outs), op.kwargs,
+            None if op.where is None else inputs[op.where.index],
+            None if op.prefill is None else inputs[op.prefill.index],
+        ))
+    dtype = results[0].dtype
+    fused = Fused(shape, dtype, tuple(n.shape for n in operands), tuple(steps), tuple(slots),
+                  tuple(value[id(r)] for r in results))
+    return fused, operands
+
+
+def _last_uses(members: Sequence[Node], results: Sequence[Node], calls: Mapping[int, list[Node]]) -> dict[int, int]:
+    """Return the last step that reads each member; results are never released."""
+    last: dict[int, int] = {}
+    for at, nodes in enumerate(calls.values()):
+        for source in nodes[0].inputs:
+            last[id(source)] = at
+    for result in results:
+        last[id(result)] = len(members) + 1
+    return last

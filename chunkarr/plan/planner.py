@@ -1,0 +1,343 @@
+"""From expressions to a plan: order the barriers, cut costly edges, choose blocks within the budget.
+
+The planner walks the graph once from the results down, to learn which region of each node is asked
+for, and once up, turning each barrier into a stage whose result later stages read. Barriers of one
+level over the same array and axes share a stage, and so a pass. Where a pass would read a source more
+than about twice, a stage before it copies that source into scratch, in tiles that suit both sides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING
+
+from chunkarr.buffers import aligned
+from chunkarr.graph import Barrier, Load, Node, topological
+from chunkarr.grid import Grid, Region, Shape, bounding, region_shape, region_size, whole
+from chunkarr.ops.reduce import Reduce
+from chunkarr.plan.blocks import REREAD, choose_blocks, memory_error, source_sizes
+from chunkarr.plan.fuse import Flow, Unit, flatten
+from chunkarr.plan.program import compile_flow
+from chunkarr.plan.reducing import ReduceStage, plan_reduction
+from chunkarr.plan.stages import MapStage, Pending, Plan, Result, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from chunkarr.formats.contract import Stored, Target
+
+__all__ = ["Output", "plan"]
+
+TASKS = 256  # tasks that a pass is divided into, where there are that many blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A result that is asked for: a node, and the target it is written to; None to only plan."""
+
+    node: Node
+    target: Target | None = None
+
+
+@dataclass
+class _State:
+    """What the planner has decided so far."""
+
+    budget: int
+    workers: int
+    key: count[int] = field(default_factory=count)
+    stages: list[Stage] = field(default_factory=list)
+    resolved: dict[int, Stored] = field(default_factory=dict)  # results of barriers, by id of their node
+    copies: dict[tuple[int, Region], Result] = field(default_factory=dict)  # scratch copies, by id of the stored
+    held: int = 0  # bytes of results in memory
+    scratch: int = 0  # bytes of results in scratch
+
+    @property
+    def available(self) -> int:
+        """Bytes that the tasks of a stage may hold."""
+        return self.budget - self.held
+
+    def place(self, region: Region, node: Node, tile: Shape = ()) -> Result:
+        """Choose where a result is held, and count it."""
+        nbytes = region_size(region) * node.dtype.itemsize
+        if not tile and 2 * nbytes <= max(1 << 20, self.budget // 4) and nbytes * 2 < self.available:
+            self.held += 2 * nbytes  # the pieces that tasks return, and the array they go into
+            return Result(next(self.key), region, node.dtype, "memory")
+        self.scratch += nbytes
+        return Result(next(self.key), region, node.dtype, "scratch", tile or _tile(node, region))
+
+
+def _tile(node: Node, region: Region) -> Shape:
+    """Return tiles of about a megabyte along the grid of the node."""
+    shape = region_shape(region)
+    steps = [max(1, min(s, n)) for s, n in zip(node.grid.steps, shape, strict=True)]
+    while math.prod(steps) * node.dtype.itemsize > 1 << 21:
+        axis = max(range(len(steps)), key=lambda k: steps[k])
+        steps[axis] = -(-steps[axis] // 2)
+    return tuple(steps)
+
+
+def plan(outputs: Sequence[Output], budget: int, workers: int) -> Plan:
+    """Return how to compute ``outputs`` while holding at most ``budget`` bytes.
+
+    Raises MemoryBudgetError, before any work, when that is impossible.
+    """
+    state = _State(budget, workers)
+    result_bytes = 0
+    for output in outputs:
+        if getattr(output.target, "array", None) is not None:
+            result_bytes += math.prod(output.node.shape) * output.node.dtype.itemsize
+    if result_bytes > budget:
+        raise memory_error("the result as an array in memory", result_bytes, budget)
+    state.held = result_bytes
+    roots = [o.node for o in outputs]
+    asked = _demand(roots)
+    for group in _barrier_groups(roots, asked):
+        _plan_group(group, asked, state)
+    for output in outputs:
+        _plan_output(output, state)
+    return _summary(state, outputs)
+
+
+def _demand(roots: Sequence[Node]) -> dict[int, Region]:
+    """Return the region of each node that the roots need, by id."""
+    asked: dict[int, Region] = {id(r): whole(r.shape) for r in roots if 0 not in r.shape}
+    for node in reversed(topological(roots)):
+        region = asked.get(id(node))
+        if region is None or node.memo is not None:
+            continue
+        for source, need in zip(node.inputs, node.op.needs(region), strict=True):
+            if need is not None:
+                have = asked.get(id(source))
+                asked[id(source)] = need if have is None else bounding(have, need)
+    return asked
+
+
+def _barrier_groups(roots: Sequence[Node], asked: Mapping[int, Region]) -> list[list[Node]]:
+    """Return the barriers in an order in which they can be evaluated, those that share a pass together."""
+    level: dict[int, int] = {}
+    groups: dict[object, list[Node]] = {}
+    for node in topological(roots):
+        below = max((level[id(i)] for i in node.inputs), default=0) if node.memo is None else 0
+        if isinstance(node.op, Barrier) and node.memo is None and id(node) in asked:
+            below += 1
+            key: object = id(node)
+            if isinstance(node.op, Reduce):
+                op = node.op
+                kept = op.kept_region(asked[id(node)])
+                key = (below, op.in_shape, op.axes, node.inputs[0].grid, kept)
+            groups.setdefault((below, key), []).append(node)
+        level[id(node)] = below
+    return [nodes for _, nodes in sorted(groups.items(), key=lambda item: item[0][0])]  # type: ignore[index]
+
+
+def _known(nodes: Sequence[Node], state: _State) -> dict[int, Stored]:
+    """Return what is resolved below ``nodes``: stages before this one, and memoised results."""
+    known = dict(state.resolved)
+    for node in topological(nodes):
+        if node.memo is not None:
+            known[id(node)] = node.memo
+    return known
+
+
+def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: _State) -> None:
+    first = nodes[0]
+    if isinstance(first.op, Reduce):
+        _plan_reductions(nodes, asked, state)
+        return
+    _plan_materialise(first, asked[id(first)], state)
+
+
+def _plan_materialise(node: Node, region: Region, state: _State) -> None:
+    """Plan a barrier that only holds its input: no second evaluation, no second reading."""
+    (source,) = node.inputs
+    result = state.place(region, node)
+    flow = flatten([source], _known([source], state))
+    _add_map(flow, region, source.grid, (1,) * node.ndim, result, state, "evaluate once")
+    state.resolved[id(node)] = Pending(node.shape, result)
+
+
+def _plan_reductions(nodes: list[Node], asked: Mapping[int, Region], state: _State) -> None:
+    """Plan reductions of one array over the same axes as one stage."""
+    reduces: list[Reduce] = [n.op for n in nodes]  # type: ignore[misc]
+    inputs = [i for n in nodes for i in n.inputs]
+    flow = flatten(inputs, _known(inputs, state), sink=reduces[0].in_shape)
+    cells = nodes[0].inputs[0].grid
+    kept = reduces[0].kept_region(asked[id(nodes[0])])
+    results = tuple(state.place(asked[id(n)], n) for n in nodes)
+    fields, reads = plan_reduction(flow, reduces, cells, kept, state.available, state.workers)
+    sink = len(flow.units) - 1
+    domain = reduces[0].needs(asked[id(nodes[0])])[0]
+    flow, reads, changed = _cut(flow, sink, domain, reads, _box_of(fields), state)
+    if changed:
+        fields, reads = plan_reduction(flow, reduces, cells, kept, state.available, state.workers)
+    names = ", ".join(dict.fromkeys(r.row for r in reduces))
+    label = f"{names} of {'x'.join(map(str, reduces[0].in_shape)) or '1'} over axes {reduces[0].axes}"
+    file_bytes, scratch_bytes = _split_reads(flow, reads)
+    state.stages.append(
+        ReduceStage(flow=flow, results=results, label=label, bytes_read=file_bytes, bytes_scratch=scratch_bytes, **fields)
+    )
+    for node, result in zip(nodes, results, strict=True):
+        state.resolved[id(node)] = Pending(node.shape, result)
+
+
+def _box_of(fields: dict[str, object]) -> Region:
+    """Return the region of one cell of a reduction, for choosing tiles."""
+    shaped = fields["shaped"]
+    index = tuple(n // 2 for n in shaped.cells.counts)  # type: ignore[attr-defined]
+    region: Region = shaped.cells.region(index)  # type: ignore[attr-defined]
+    return region
+
+
+def _plan_output(output: Output, state: _State) -> None:
+    node, target = output.node, output.target
+    if 0 in node.shape:
+        return
+    region = whole(node.shape)
+    place = "target"
+    result = Result(next(state.key), region, node.dtype, place)
+    flow = flatten([node], _known([node], state))
+    unit = target.grid.steps if target is not None else (1,) * node.ndim
+    _add_map(flow, region, node.grid, unit, result, state, "write" if target is not None else "evaluate", target)
+
+
+def _add_map(  # noqa: PLR0913 - what a pass depends on
+    flow: Flow, region: Region, natural: Grid, unit: Shape, result: Result, state: _State, label: str,
+    target: Target | None = None,
+) -> None:
+    """Choose the blocks of a map stage, cutting edges first where it would read a source too often."""
+    direct = result.place == "memory" or getattr(target, "array", None) is not None
+    root = flow.roots[0]
+    origin_shape = region_shape(region)
+    local = Grid(origin_shape, natural.steps, tuple(
+        (f - a) % s if s else 0 for f, (a, _), s in zip(natural.firsts, region, natural.steps, strict=True)
+    ))
+
+    def extra(box: Region) -> int:
+        if direct:
+            return 0
+        if target is not None:
+            return aligned(target.scratch_bytes(box))
+        return aligned(result.scratch_bytes(box)) if result.place == "scratch" else 0
+
+    def choose(current: Flow):  # type: ignore[no-untyped-def] # noqa: ANN202
+        return choose_blocks(
+            current, root, region, local, unit, extra, state.available, state.workers, direct=direct, what=label
+        )
+
+    choice = choose(flow)
+    box = choice.grid.region(tuple(n // 2 for n in choice.grid.counts))
+    sample = tuple((a + o, b + o) for (a, b), (o, _) in zip(box, region, strict=True))
+    flow, _, changed = _cut(flow, root, region, choice.reads, sample, state)
+    if changed:
+        choice = choose(flow)
+    file_bytes, scratch_bytes = _split_reads(flow, choice.reads)
+    state.stages.append(MapStage(
+        flow=flow, results=(result,), label=label, workers=choice.workers, allowance=choice.peak,
+        peak=choice.peak * choice.workers, bytes_read=file_bytes, bytes_scratch=scratch_bytes,
+        tasks=min(TASKS, choice.grid.size), blocks=choice.grid, unit=unit,
+    ))
+
+
+def _split_reads(flow: Flow, reads: Mapping[int, float]) -> tuple[int, int]:
+    """Return the bytes read from files and from scratch."""
+    files = scratch = 0
+    for k, nbytes in reads.items():
+        stored = flow.units[k].op.stored  # type: ignore[attr-defined]
+        if stored.format == "scratch":
+            scratch += int(nbytes)
+        elif stored.format != "memory":
+            files += int(nbytes)
+    return files, scratch
+
+
+def _cut(  # noqa: PLR0913 - what a cut depends on
+    flow: Flow, root: int, region: Region, reads: Mapping[int, float], sample: Region, state: _State
+) -> tuple[Flow, Mapping[int, float], bool]:
+    """Copy sources that would be read too often into scratch; ``sample`` is a block of the pass."""
+    sizes = source_sizes(flow, root, region)
+    costly = [
+        k for k, nbytes in reads.items()
+        if nbytes > REREAD * max(1, sizes.get(k, 0)) and not isinstance(_stored(flow, k), Pending)
+        and _stored(flow, k).format != "memory"
+    ]
+    if not costly:
+        return flow, reads, False
+    needs = _needs_of(flow, root, sample)
+    spans = _needs_of(flow, root, region)
+    units = list(flow.units)
+    for k in costly:
+        stored = _stored(flow, k)
+        span = spans[k]
+        result = state.copies.get((id(stored), span)) or _plan_copy(stored, span, needs.get(k, span), state)
+        units[k] = Unit(Load(Pending(stored.shape, result)), ())
+    return replace(flow, units=tuple(units)), reads, True
+
+
+def _stored(flow: Flow, unit: int) -> Stored:
+    stored: Stored = flow.units[unit].op.stored  # type: ignore[attr-defined]
+    return stored
+
+
+def _needs_of(flow: Flow, root: int, region: Region) -> dict[int, Region]:
+    """Return the bounding region that each Load must read for ``region`` of the root."""
+    result: dict[int, Region] = {}
+    for step in compile_flow(flow, {root: [region]}).steps:
+        if isinstance(step.op, Load):
+            have = result.get(step.unit)
+            result[step.unit] = step.region if have is None else bounding(have, step.region)
+    return result
+
+
+def _plan_copy(stored: Stored, span: Region, need: Region, state: _State) -> Result:
+    """Plan the stage that copies ``span`` of a source into scratch tiles that suit readers of ``need``."""
+    itemsize = stored.dtype.itemsize
+    room = max(1, state.available // state.workers // 3 // max(1, itemsize))
+    wanted = [max(1, b - a) for a, b in need]
+    steps = list(stored.grid.steps) if not stored.contiguous else [1] * len(span)
+    for axis in sorted(range(len(span)), key=lambda k: steps[k] / wanted[k]):  # thinnest against the need first
+        n = span[axis][1] - span[axis][0]
+        times = max(1, min(room // max(1, math.prod(steps)), -(-min(n, max(wanted[axis], steps[axis])) // steps[axis])))
+        steps[axis] *= times
+    for axis in range(len(span) - 1, -1, -1):  # then wider, so that writing has long runs
+        n = span[axis][1] - span[axis][0]
+        times = max(1, min(room // max(1, math.prod(steps)), -(-n // steps[axis])))
+        steps[axis] *= times
+    shape = region_shape(span)
+    steps = [min(s, n) for s, n in zip(steps, shape, strict=True)]
+    tile = tuple(min(s, w) for s, w in zip(steps, wanted, strict=True))
+    result = Result(next(state.key), span, stored.dtype, "scratch", tile)
+    state.scratch += result.nbytes
+    state.copies[id(stored), span] = result
+    flow = Flow((Unit(Load(stored), ()),), (0,))
+    firsts = tuple((f - a) % s if s else 0 for f, (a, _), s in zip(stored.grid.firsts, span, steps, strict=True))
+    local = Grid(shape, tuple(steps), firsts)
+    unit = (1,) * len(span)
+    choice = choose_blocks(
+        flow, 0, span, local, unit, lambda box: aligned(result.scratch_bytes(box)), state.available, state.workers,
+        what="copy to scratch",
+    )
+    state.stages.append(MapStage(
+        flow=flow, results=(result,), label=f"copy {stored.path or 'source'} to scratch tiles", workers=choice.workers,
+        allowance=choice.peak, peak=choice.peak * choice.workers, bytes_read=int(sum(choice.reads.values())),
+        bytes_scratch=0, tasks=min(TASKS, choice.grid.size), blocks=choice.grid, unit=unit,
+    ))
+    return result
+
+
+def _summary(state: _State, outputs: Sequence[Output]) -> Plan:
+    """Add the stages up."""
+    peak = max((s.peak for s in state.stages), default=0)
+    passes: dict[int, float] = {}
+    for stage in state.stages:
+        seen = {id(u.op.stored) for u in stage.flow.units if isinstance(u.op, Load) and u.op.stored.format not in ("memory", "scratch")}
+        for key in seen:
+            passes[key] = passes.get(key, 0) + 1
+    return Plan(
+        stages=tuple(state.stages), memory=peak + state.held, scratch=state.scratch,
+        bytes_read=sum(s.bytes_read for s in state.stages), passes=int(max(passes.values(), default=0)),
+        tasks=sum(s.tasks for s in state.stages), budget=state.budget,
+        nbytes=sum(math.prod(o.node.shape) * o.node.dtype.itemsize for o in outputs),
+    )
