@@ -91,12 +91,21 @@ class _Place:
         pairs = zip(self.extents[axis:], self.strides[axis:], strict=True)
         return sum((n - 1) * s for n, s in pairs) + self.item
 
+    def positions(self, axis: int) -> Iterator[int]:
+        """Yield the byte in the file of each index of the axes before ``axis``."""
+        steps = [range(0, n * s, s) for n, s in zip(self.extents[:axis], self.strides[:axis], strict=True)]
+        if not steps:
+            yield self.start
+            return
+        *outer, inner = steps
+        for moves in product(*outer):
+            first = self.start + sum(moves)
+            yield from range(first, first + inner.stop, inner.step)
+
     def walk(self, axis: int) -> Iterator[tuple[Any, int]]:
         """Yield each index of the axes before ``axis``, as a key of a view, and its byte in the file."""
         indices = product(*map(range, self.extents[:axis]))
-        steps = product(*(range(0, n * s, s) for n, s in zip(self.extents[:axis], self.strides[:axis], strict=True)))
-        for index, moves in zip(indices, steps, strict=True):
-            yield (*index, ...), self.start + sum(moves)
+        return (((*index, ...), position) for index, position in zip(indices, self.positions(axis), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +162,15 @@ def bytes_moved(shape: Shape, region: Region, item: int) -> int:
     return _choose(_Place.of(0, shape, region, item), 0, PIECE, gaps=True).nbytes
 
 
+def _views(array: Array, place: _Place, axis: int) -> Iterator[Any]:
+    """Yield the bytes of each index of the axes before ``axis``; a slice of memory is cheaper than one of an array."""
+    if array.flags.c_contiguous:
+        flat = memoryview(fsio.bytes_of(array))
+        unit = flat.nbytes // place.calls(axis)
+        return (flat[at : at + unit] for at in range(0, flat.nbytes, unit))
+    return (fsio.bytes_of(array[index]) for index, _ in place.walk(axis))
+
+
 def read_block(fd: int, path: str, offset: int, shape: Shape, region: Region, *, out: Array, scratch: Array) -> None:
     """Fill ``out`` (any strides) with ``region`` of the C-ordered block of ``shape`` at ``offset``.
 
@@ -168,8 +186,7 @@ def read_block(fd: int, path: str, offset: int, shape: Shape, region: Region, *,
     piece = min(PIECE, scratch.nbytes) if scratch.nbytes >= out.itemsize else 0
     way = _choose(place, _memory_axis(out), piece, gaps=True)
     if not way.staged:
-        for index, position in place.walk(way.axis):
-            fsio.read_into(fd, out[index], position, path)
+        fsio.read_each(fd, _views(out, place, way.axis), place.positions(way.axis), path)
         return
     axis, tail = way.axis, place.span(way.axis + 1)
     step, stride, rows = _rows(place, axis, piece), place.strides[axis], place.extents[axis]

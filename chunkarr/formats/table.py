@@ -93,7 +93,7 @@ FORMATS: tuple[Format, ...] = (
         sniff=_sniff_hdf5,
         module="chunkarr.formats.hdf5",
         open_options=("allow_external",),
-        create_options=("chunks", "codec"),
+        create_options=("chunks", "codec", "order"),
         summary="HDF5: datasets in a file, path.h5::/group/dataset",
         members=True,
     ),
