@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.errors import OptionError, StaleExpressionError, UnsupportedError
+from chunkarr.errors import OptionError, StaleExpressionError
 from chunkarr.formats.contract import Stored
 from chunkarr.formats.zarr_chunks import ChunkReader
 from chunkarr.formats.zarr_meta import ArrayMeta, BeyondError, read_meta

@@ -276,7 +276,8 @@ class ChunkReader:
             first = sum(start * step for start, step in zip(starts, steps, strict=True)) * itemsize
             rest, strides = lengths[split:], steps[split:]
             span = (sum((n - 1) * s for n, s in zip(rest, strides, strict=True)) + 1) * itemsize
-            target = box[(*index, ...)]
+            place: tuple[Any, ...] = (*index, ...)
+            target = box[place]
             if span == target.nbytes and target.flags.c_contiguous and target.dtype == self.stored:
                 fsio.read_into(fd, target, first, path)
                 continue

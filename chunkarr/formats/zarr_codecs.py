@@ -130,16 +130,13 @@ def _zstd_size(head: bytes) -> int | None:
 
 
 def _deflate(wbits: int) -> Callable[[int], Decoder]:
-    def make(size: int) -> Decoder:
-        def decode(encoded: np.ndarray[Any, Any], n: int, into: np.ndarray[Any, Any]) -> None:
-            try:
-                _inflate(memoryview(encoded)[:n], memoryview(fsio.bytes_of(into)), wbits)
-            except zlib.error as error:
-                raise CodecError(f"gzip: {error}") from None
+    def decode(encoded: np.ndarray[Any, Any], n: int, into: np.ndarray[Any, Any]) -> None:
+        try:
+            _inflate(memoryview(encoded)[:n], memoryview(fsio.bytes_of(into)), wbits)
+        except zlib.error as error:
+            raise CodecError(f"gzip: {error}") from None
 
-        return decode
-
-    return make
+    return lambda _: decode
 
 
 def _inflate(encoded: memoryview, into: memoryview, wbits: int) -> None:

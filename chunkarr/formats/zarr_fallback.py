@@ -19,7 +19,7 @@ from chunkarr.errors import CorruptChunkError, MissingChunkError, StaleExpressio
 from chunkarr.formats.contract import Stored
 from chunkarr.formats.zarr_dtypes import check_descr, mark_of
 from chunkarr.formats.zarr_json import Fields, load
-from chunkarr.grid import Grid, Region, intersect, region_slices, shift
+from chunkarr.grid import Grid, Region, Shape, intersect, region_slices, shift
 
 __all__ = ["ZarrLibraryArray", "open_through_zarr"]
 
@@ -86,8 +86,9 @@ def _open_array(path: str, why: str) -> Any:
         raise
     except Exception as error:
         raise UnsupportedError(f"{path}: {why} is not known; zarr-python says: {str(error)[:200]}") from error
-    if not isinstance(array.dtype, np.dtype) or array.dtype.hasobject or array.dtype.kind == "T":
-        raise UnsupportedError(f"{path}: data type {array.dtype}: its values have no fixed number of bytes")
+    dtype: Any = array.dtype
+    if not isinstance(dtype, np.dtype) or dtype.hasobject or dtype.kind == "T":
+        raise UnsupportedError(f"{path}: data type {dtype}: its values have no fixed number of bytes")
     return array
 
 
@@ -102,17 +103,17 @@ class ZarrLibraryArray(Stored):
         self.missing = missing
         self._array = array
         fields = Fields({}, path)
-        self._mark = mark_of(json.loads(json.dumps(dict(array.attrs))), fields)
+        self._mark: dict[str, Any] = mark_of(json.loads(json.dumps(dict(array.attrs))), fields)
         self._records = self._mark.get("layout") == "records"
         self.shape, self.dtype = tuple(array.shape), array.dtype
-        chunk = tuple(array.chunks)
+        chunk: Shape = tuple(array.chunks)
         if "dtype" in self._mark:
             self.dtype = check_descr(self._mark["dtype"], fields)
         if self._records:
             if self.shape[-1:] != (self.dtype.itemsize,):
                 fields.fail(f"attributes say records of {self.dtype.itemsize} B, but the last axis holds no record")
             self.shape, chunk = self.shape[:-1], chunk[:-1]
-        self._chunk_bytes = math.prod(chunk) * self.dtype.itemsize
+        self._chunk_bytes: int = math.prod(chunk) * self.dtype.itemsize
         self.grid = Grid(self.shape, chunk)
         self._objects = tuple(array.shards or array.chunks)
         self._must_exist = missing == "error" or (missing is None and bool(self._mark.get("complete")))
@@ -170,7 +171,7 @@ class ZarrLibraryArray(Stored):
                 status = os.stat(file)
                 folder = os.stat(os.path.dirname(file)).st_mtime_ns if name else 0
                 return status.st_mtime_ns, status.st_size, status.st_ino, folder
-        return self._mark.get("generation", 0)
+        return int(self._mark.get("generation", 0))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as path, options and generation."""

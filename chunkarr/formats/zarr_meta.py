@@ -155,7 +155,8 @@ def meta_of(document: dict[str, Any], file: str, path: str) -> ArrayMeta:
     stored = stored.newbyteorder(">" if encoding.big else "<")
     meta = ArrayMeta(
         path, shape, stored.newbyteorder("="), stored, chunk, shard, encoding,
-        index_crc, index_first, prefix, separator, "", np.array(fill, stored), bool(mark.get("complete")), mark.get("generation", 0),
+        index_crc, index_first, prefix, separator, "", np.array(fill, stored),
+        bool(mark.get("complete")), mark.get("generation", 0),
     )  # fmt: skip
     return _as_user_sees(meta, mark, fields)
 
@@ -207,7 +208,7 @@ def _check_shard(fields: Fields, shard: Shape, chunk: Shape) -> None:
         fields.fail(f"shards of {shard} are not whole numbers of chunks of {chunk}")
     entries = math.prod(s // c for s, c in zip(shard, chunk, strict=True))
     if entries * 16 > MAX_INDEX:
-        fields.fail(f"the index of a shard of {entries} chunks takes {entries >> 16} MiB; {MAX_INDEX >> 20} are allowed")
+        fields.fail(f"the index of a shard of {entries} chunks exceeds {MAX_INDEX >> 20} MiB")
 
 
 def _index_codecs(fields: Fields) -> bool:

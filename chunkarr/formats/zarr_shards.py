@@ -9,6 +9,7 @@ Source: the sharding codec of Zarr v3, https://zarr-specs.readthedocs.io/en/late
 from __future__ import annotations
 
 import math
+import operator
 import os
 import stat
 import threading
@@ -33,6 +34,7 @@ RUN = 1 << 20  # bytes read in one call at most, if a single chunk does not take
 KEPT_INDEX = 1 << 16  # bytes of the largest index that is kept
 KEPT = 32  # indexes kept per array
 
+_is_whole = operator.itemgetter(3)  # of a Piece
 Entry = tuple[int, int, tuple[Any, ...]]  # offset, length, pieces
 
 
@@ -99,7 +101,7 @@ class ShardReader(ChunkReader):
                 part = box[(*[piece[1] for piece in pieces], ...)]
                 encoded = run[offset - begin :]
                 try:
-                    if direct and all([piece[3] for piece in pieces]):
+                    if direct and all(map(_is_whole, pieces)):
                         decode(encoded, n, part if perm is None else part.transpose(perm))
                     else:
                         decode(encoded, n, held)

@@ -22,8 +22,8 @@ from chunkarr.errors import GridError, MissingChunkError, OptionError, TargetExi
 from chunkarr.formats.contract import Target
 from chunkarr.formats.zarr_chunks import axis_pieces
 from chunkarr.formats.zarr_codecs import encoded_limit, encoder
-from chunkarr.formats.zarr_layout import Access, check_shape, choose_chunks, choose_shards, document_of
 from chunkarr.formats.zarr_layout import INNER as INNER_BYTES
+from chunkarr.formats.zarr_layout import Access, check_shape, choose_chunks, choose_shards, document_of
 from chunkarr.formats.zarr_meta import meta_of
 from chunkarr.formats.zarr_shards import NOT_STORED
 from chunkarr.grid import Grid, Region, Shape
