@@ -160,11 +160,13 @@ def data_sets(file: h5py.File) -> Iterator[tuple[str, h5d.DatasetID]]:
             continue
         if not isinstance(place, h5g.GroupID):
             continue
-        for entry in sorted(place, reverse=True):
+        found = []
+        for entry in sorted(place):
             if place.links.get_info(entry).type != h5l.TYPE_HARD:
                 continue
             child = h5o.open(place, entry)
             address = h5o.get_info(child).addr
             if address not in seen:
                 seen.add(address)
-                pending.append((f"{name}/{os.fsdecode(entry)}", child))
+                found.append((f"{name}/{os.fsdecode(entry)}", child))
+        pending.extend(reversed(found))
