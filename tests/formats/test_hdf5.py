@@ -46,6 +46,13 @@ def put(path, values, name="x", **options):
         file.create_dataset(name, data=values.astype(marked), dtype=marked, **options)
 
 
+def same(one, other):
+    """Compare bytes, not those of padding: NumPy's own copies lose them."""
+    if other.dtype.names is not None:
+        return all(same(one[name], other[name]) for name in other.dtype.names)
+    return one.astype(other.dtype).tobytes() == other.tobytes()
+
+
 def regions(shape):
     ends = [st.tuples(st.integers(0, n), st.integers(0, n)).map(sorted).map(tuple) for n in shape]
     return st.tuples(*ends)
@@ -64,10 +71,8 @@ def test_any_region_of_what_h5py_wrote(tmp_path, data):
     assert (stored.shape, stored.dtype, stored.format) == (values.shape, values.dtype, "hdf5")
     assert stored.dtype.metadata is None
     region = data.draw(regions(values.shape))
-    assert (
-        read(stored, region, fortran=data.draw(st.booleans())).tobytes()
-        == values[(*region_slices(region), ...)].tobytes()
-    )
+    out = read(stored, region, fortran=data.draw(st.booleans()))
+    assert same(out, values[(*region_slices(region), ...)])
 
 
 @pytest.mark.parametrize("options", FILTERS, ids=str)
