@@ -1,8 +1,7 @@
-"""Every file call that changes something, and the reads beside them: the one module that knows the platform.
+"""New files and directories: hidden siblings, held while they are written, that appear in one step.
 
-A new file or directory is written under a hidden sibling's name and appears under its own by
-`publish`. The writer holds a lock on the hidden sibling, and the lock dies with the process: a
-hidden sibling whose lock is free is litter, and `sweep` removes it.
+The writer holds a lock on the hidden sibling, and the lock dies with the process: a hidden sibling
+whose lock is free is litter, and `sweep` removes it.
 """
 
 from __future__ import annotations
@@ -13,269 +12,35 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 import sys
-import threading
-from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any, Literal
 
-import numpy as np
-
-from chunkarr.errors import CorruptChunkError, TargetExistsError, UnsafeInputError
+from chunkarr.errors import TargetExistsError
+from chunkarr.fsio.transfer import BASE_FLAGS, NO_SUCH_CALL, READ_FLAGS, discard, naming, open_new
 
 __all__ = [
     "Durability",
-    "bytes_of",
-    "discard",
     "hidden_sibling",
     "hold",
-    "make_dir",
     "new_part",
-    "open_new",
-    "open_read",
-    "open_write",
     "publish",
-    "read_each",
-    "read_into",
     "refuse_existing",
     "sweep",
     "sync_dir",
     "sync_file",
     "sync_tree",
     "try_hold",
-    "write_at",
-    "write_new",
 ]
 
 Durability = Literal["full", "process"]
-Buffer = Any  # bytes, bytearray, memoryview or a C- or F-contiguous ndarray
 
-PIECE = 1 << 30  # bytes per system call: Linux and macOS refuse or cut calls of 2 GiB
 NAME_BYTES = 180  # bytes of a file's name kept in its hidden sibling's: a name has at most 255
-VECTORS = 512  # buffers per writev, half of what POSIX systems allow
 
 fcntl: Any = None if os.name == "nt" else import_module("fcntl")
-_BASE = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
-# Without O_NONBLOCK, opening a named pipe that lies where a chunk should be waits for ever.
-_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BASE
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = (4, 2) if sys.platform == "darwin" else (1, 2)
 _AT_FDCWD = -100
-_NO_SUCH_CALL = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY}
-_SEEK = threading.Lock()  # where there is no pread, a descriptor's position is shared
-
-
-# --- bytes ---------------------------------------------------------------------------------------
-
-
-def bytes_of(buffer: Buffer) -> Any:
-    """Return ``buffer`` as a flat view of its bytes, without copying.
-
-    >>> bytes_of(np.zeros((2, 3), "M8[s]")).nbytes
-    48
-    """
-    if isinstance(buffer, np.ndarray):
-        flags = buffer.flags
-        if flags.c_contiguous:
-            flat = buffer
-        elif flags.f_contiguous:
-            flat = buffer.T
-        else:
-            raise ValueError(f"an array of strides {buffer.strides} is not one block of bytes")
-        if not buffer.nbytes:
-            return memoryview(b"")
-        # Not memoryview(array): numpy exports no buffer of datetimes.
-        return flat.reshape(-1).view(np.uint8)
-    view = memoryview(buffer)
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
-
-
-@contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Put ``path`` into an OSError that names no file."""
-    try:
-        yield
-    except OSError as error:
-        if path and error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, path) from None
-        raise
-
-
-def read_into(fd: int, buffer: Buffer, offset: int, path: str = "") -> None:
-    """Fill ``buffer`` (writable, contiguous) with the bytes of ``fd`` from ``offset`` on.
-
-    Raises
-    ------
-    CorruptChunkError
-        If the file ends before the buffer is full.
-    """
-    view = bytes_of(buffer)
-    wanted = view.nbytes
-    done = 0
-    while done < wanted:
-        part = view if done == 0 and wanted <= PIECE else view[done : done + PIECE]
-        try:
-            count = _preadv(fd, part, offset + done)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, path or None) from None
-        if count == 0:
-            raise CorruptChunkError(
-                f"{path}: ends at byte {offset + done}, but bytes {offset} to {offset + wanted} were to be read"
-            )
-        done += count
-
-
-def read_each(fd: int, views: Iterable[Any], offsets: Iterable[int], path: str = "") -> None:
-    """Fill each of ``views`` (as of `bytes_of`) from the offset of its own; what `read_into` does, for many runs."""
-    with _naming(path):
-        for view, offset in zip(views, offsets, strict=True):
-            if view.nbytes > PIECE or _preadv(fd, view, offset) != view.nbytes:
-                read_into(fd, view, offset, path)
-
-
-def _preadv(fd: int, view: Any, offset: int) -> int:
-    """Read once into ``view``; return how many bytes came."""
-    if hasattr(os, "preadv"):
-        return os.preadv(fd, (view,), offset)
-    with _SEEK:
-        os.lseek(fd, offset, os.SEEK_SET)
-        data = os.read(fd, min(view.nbytes, 1 << 20))
-    memoryview(view)[: len(data)] = data
-    return len(data)
-
-
-def write_at(fd: int, buffer: Buffer, offset: int, path: str = "") -> None:
-    """Write all of ``buffer`` (contiguous) at ``offset``."""
-    view = bytes_of(buffer)
-    done = 0
-    with _naming(path):
-        while done < view.nbytes:
-            done += _pwrite(fd, view[done : done + PIECE], offset + done)
-
-
-def _pwrite(fd: int, view: Any, offset: int) -> int:
-    """Write once from ``view``; return how many bytes went."""
-    if hasattr(os, "pwrite"):
-        return os.pwrite(fd, view, offset)
-    with _SEEK:
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.write(fd, view)
-
-
-# --- opening and making --------------------------------------------------------------------------
-
-
-def open_read(path: str, *, follow: bool = True) -> int:
-    """Open a file for reading; with ``follow=False`` a symbolic link is refused.
-
-    Raises
-    ------
-    UnsafeInputError
-        If ``path`` is a symbolic link and ``follow`` is False.
-    """
-    try:
-        return os.open(path, _READ if follow else _READ | _NOFOLLOW)
-    except OSError as error:
-        if not follow and error.errno in (errno.ELOOP, errno.EMLINK):
-            raise UnsafeInputError(f"{path}: is a symbolic link, which could lead outside the array") from None
-        raise
-
-
-def open_write(path: str) -> int:
-    """Open an existing file for reading and writing."""
-    return os.open(path, os.O_RDWR | _BASE)
-
-
-def open_new(path: str, size: int | None = None, *, reserve: bool = True, mode: int = 0o666) -> int:
-    """Create a file that does not exist and open it for reading and writing.
-
-    Parameters
-    ----------
-    path
-        Its name.
-    size
-        Bytes it has from the start, zeros.
-    reserve
-        Whether the disk must have these bytes now, so that a full disk is an error here and not in
-        the middle of the work; without, the file is sparse.
-    mode
-        Permissions, which the process's mask reduces.
-
-    Raises
-    ------
-    FileExistsError
-        If ``path`` exists.
-    OSError
-        With ENOSPC (no space), EFBIG or EDQUOT, naming ``path``; nothing is left behind.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BASE, mode)
-    if not size:
-        return fd
-    try:
-        with _naming(path):
-            os.ftruncate(fd, size)
-            if reserve:
-                _reserve(fd, size)
-    except BaseException:
-        os.close(fd)
-        discard(path)
-        raise
-    return fd
-
-
-def _reserve(fd: int, size: int) -> None:
-    """Reserve the blocks of a file where the file system can."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        os.posix_fallocate(fd, 0, size)
-    except OSError as error:
-        if error.errno not in _NO_SUCH_CALL:
-            raise
-
-
-def write_new(path: str, *buffers: Buffer) -> None:
-    """Write a whole new file; nothing is left behind if that fails.
-
-    Raises
-    ------
-    FileExistsError
-        If ``path`` exists.
-    """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BASE, 0o666)
-    try:
-        with _naming(path):
-            _write_all(fd, [bytes_of(buffer) for buffer in buffers])
-    except BaseException:
-        os.close(fd)
-        discard(path)
-        raise
-    os.close(fd)
-
-
-def _write_all(fd: int, views: list[Any]) -> None:
-    """Write ``views`` one after another at the descriptor's position."""
-    views = [view for view in views if view.nbytes]
-    if len(views) > 1 and hasattr(os, "writev") and len(views) <= VECTORS:
-        done = os.writev(fd, views)
-        while views and done >= views[0].nbytes:
-            done -= views.pop(0).nbytes
-        if views:
-            views[0] = views[0][done:]
-    for view in views:
-        done = 0
-        while done < view.nbytes:
-            done += os.write(fd, view[done : done + PIECE])
-
-
-def make_dir(path: str) -> None:
-    """Make a directory and those above it that are missing."""
-    os.makedirs(path, exist_ok=True)
-
-
-# --- hidden siblings and their locks -------------------------------------------------------------
 
 
 def hidden_sibling(path: str) -> str:
@@ -355,15 +120,15 @@ def try_hold(path: str) -> int | None:
     """Hold ``path`` as `hold` does, or return None if another process or descriptor holds it."""
     if fcntl is None:
         # Windows opens no directories; a file that is open cannot be removed there, which is lock enough.
-        return os.open(os.devnull if os.path.isdir(path) else path, os.O_RDONLY | _BASE)
-    fd = os.open(path, _READ)
+        return os.open(os.devnull if os.path.isdir(path) else path, os.O_RDONLY | BASE_FLAGS)
+    fd = os.open(path, READ_FLAGS)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         return None
     except OSError as error:
-        if error.errno not in _NO_SUCH_CALL | {errno.ENOLCK}:
+        if error.errno not in NO_SUCH_CALL | {errno.ENOLCK}:
             os.close(fd)
             raise
         return fd
@@ -400,7 +165,7 @@ def _remove_if_free(path: str) -> bool:
     if fcntl is None:
         return False
     try:
-        lock = os.open(path, _READ | _NOFOLLOW)
+        lock = os.open(path, READ_FLAGS | getattr(os, "O_NOFOLLOW", 0))
     except OSError:
         return False
     try:
@@ -413,27 +178,13 @@ def _remove_if_free(path: str) -> bool:
     return not os.path.lexists(path)
 
 
-def discard(path: str) -> None:
-    """Remove a file or a tree; never raises."""
-    try:
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            os.unlink(path)
-    except OSError:
-        pass
-
-
-# --- durability ----------------------------------------------------------------------------------
-
-
 def sync_file(path_or_fd: str | int) -> None:
     """Return when the file's bytes are on the disk."""
     if isinstance(path_or_fd, str):
         # Windows flushes only what is open for writing.
-        fd = os.open(path_or_fd, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | _BASE)
+        fd = os.open(path_or_fd, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | BASE_FLAGS)
         try:
-            with _naming(path_or_fd):
+            with naming(path_or_fd):
                 sync_file(fd)
         finally:
             os.close(fd)
@@ -461,9 +212,6 @@ def sync_tree(directory: str) -> None:
             sync_file(os.path.join(place, name))
     for place in reversed(directories):
         sync_dir(place)
-
-
-# --- publishing ----------------------------------------------------------------------------------
 
 
 def refuse_existing(path: str, overwrite: bool) -> None:
@@ -524,7 +272,7 @@ def _rename_absent(part: str, final: str) -> bool:
         return False
     except OSError as error:
         # File systems without hard links: what remains is to look first.
-        if error.errno not in _NO_SUCH_CALL | {errno.EPERM, errno.EMLINK}:
+        if error.errno not in NO_SUCH_CALL | {errno.EPERM, errno.EMLINK}:
             raise
     if os.path.lexists(final):
         return False
@@ -569,7 +317,7 @@ def _rename_flag(source: str, target: str, flag: int) -> bool:
     if not failed:
         return True
     code = ctypes.get_errno()
-    if code in _NO_SUCH_CALL:
+    if code in NO_SUCH_CALL:
         return False
     raise OSError(code, os.strerror(code), source, None, target)
 

@@ -1,0 +1,55 @@
+"""Every file call that changes something, and the reads beside them: the one place that knows the platform."""
+
+from __future__ import annotations
+
+from chunkarr.fsio.publishing import (
+    Durability,
+    hidden_sibling,
+    hold,
+    new_part,
+    publish,
+    refuse_existing,
+    sweep,
+    sync_dir,
+    sync_file,
+    sync_tree,
+    try_hold,
+)
+from chunkarr.fsio.transfer import (
+    PIECE,
+    bytes_of,
+    discard,
+    make_dir,
+    open_new,
+    open_read,
+    open_write,
+    read_each,
+    read_into,
+    write_at,
+    write_new,
+)
+
+__all__ = [
+    "PIECE",
+    "Durability",
+    "bytes_of",
+    "discard",
+    "hidden_sibling",
+    "hold",
+    "make_dir",
+    "new_part",
+    "open_new",
+    "open_read",
+    "open_write",
+    "publish",
+    "read_each",
+    "read_into",
+    "refuse_existing",
+    "sweep",
+    "sync_dir",
+    "sync_file",
+    "sync_tree",
+    "try_hold",
+    "write_at",
+    "write_new",
+]
