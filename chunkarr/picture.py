@@ -76,7 +76,8 @@ def stretch(values: np.ndarray[Any, Any], low: float = 0.5, high: float = 99.5) 
     """
     black, white = np.percentile(values, [low, high])
     scaled = (values - black) * (255.0 / (white - black) if white > black else 0.0)
-    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    pixels: Pixels = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    return pixels
 
 
 def shrink(values: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
@@ -92,7 +93,9 @@ def shrink(values: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
     step = max(1, -(-max(values.shape) // side))
     height, width = (max(1, n // step) for n in values.shape)
     high, wide = (min(step, n) for n in values.shape)
-    return values[: height * high, : width * wide].reshape(height, high, width, wide).mean(axis=(1, 3))
+    blocks = values[: height * high, : width * wide].reshape(height, high, width, wide)
+    means: np.ndarray[Any, Any] = blocks.mean(axis=(1, 3))
+    return means
 
 
 def histogram(values: np.ndarray[Any, Any], width: int, height: int) -> Pixels:

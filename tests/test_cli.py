@@ -198,19 +198,23 @@ def test_a_defect_is_one_line_too(command, stack, monkeypatch):
     assert_error(command("info", stack[0]), 1, "RuntimeError: first second")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["info"]])
-def test_answers_at_once(stack, arguments):
-    arguments = [*arguments, stack[0]] if arguments == ["info"] else arguments
+def least_seconds(command):
+    """Return the shortest of three times that a child process takes."""
     seconds = []
-    for _ in range(5):
+    for _ in range(3):
         began = time.perf_counter()
-        with start(*arguments) as child:
-            _, err = child.communicate(timeout=30)
+        subprocess.run(command, cwd=os.path.sep, stdout=subprocess.DEVNULL, check=True, timeout=60)
         seconds.append(time.perf_counter() - began)
-        assert child.returncode == 0, err
-        if min(seconds) < 0.5:
-            return
-    pytest.fail(f"took {min(seconds):.2f} s")  # 0.25 s is the aim; machines that run tests are busy
+    return min(seconds)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["info"]], ids=["help", "info"])
+def test_answers_at_once(stack, arguments):
+    """The aim is 0.25 s; machines that run tests are busy, so the yardstick is importing NumPy just now."""
+    arguments = [*arguments, stack[0]] if arguments == ["info"] else arguments
+    yardstick = least_seconds([sys.executable, "-P", "-c", "import numpy"])
+    ours = least_seconds([sys.executable, "-P", "-c", "from chunkarr.cli import main; main()", *arguments])
+    assert ours < max(0.25, 4 * yardstick)
 
 
 @pytest.mark.parametrize("arguments", [["info"], ["head", "-n", "2"]])

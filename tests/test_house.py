@@ -49,7 +49,8 @@ def test_the_installed_package_is_tested_not_the_checkout():
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_run(name):
+def test_examples_in_docstrings_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
     runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
     for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
@@ -70,13 +71,11 @@ def test_a_module_says_what_it_offers(name):
 def test_a_module_is_a_room(name):
     with open(importlib.import_module(name).__file__, encoding="utf-8") as file:
         source = file.read()
-    assert len(source.splitlines()) <= 450
-    too_long = [
-        f"{node.name}: {node.end_lineno - node.lineno} lines"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno > 80
-    ]
-    assert not too_long
+    assert len(source.splitlines()) <= 500
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    lines = {node.name: node.end_lineno - node.body[1 % len(node.body)].lineno for node in functions}
+    # from the second statement on: the docstring does not count
+    assert not {name: count for name, count in lines.items() if count > 60}
 
 
 @pytest.mark.parametrize("module", ["chunkarr", "chunkarr.cli"])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -23,14 +24,15 @@ __all__ = ["chunkarr", "main", "run"]
 
 DONE, FAILED, USAGE = 0, 1, 2
 SIGNALLED = 128  # plus the number of the signal
+KEYWORD = re.compile(r"\b(overwrite|dtype|shape|offset|order|format|chunks|shards|codec)=(?:True\b|(?=[ ,;)]|$))")
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    """Print the installed version and end."""
+    """Print the version and end."""
     if wanted:
-        from importlib.metadata import version
+        from chunkarr import __version__
 
-        click.echo(f"chunkarr {version('chunkarr')}")
+        click.echo(f"chunkarr {__version__}")
         context.exit()
 
 
@@ -75,7 +77,7 @@ def _one_line(error: BaseException) -> str:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         text = ": ".join([" -> ".join(names), error.strerror] if names else [error.strerror])
     words = [text or type(error).__name__, *getattr(error, "__notes__", ())]
-    line = "; ".join(" ".join(word.split()) for word in words)
+    line = KEYWORD.sub(r"--\1", "; ".join(" ".join(word.split()) for word in words))
     return line if known else f"{type(error).__name__}: {line}"
 
 
@@ -107,8 +109,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     with _signals(caught), warnings.catch_warnings():
         warnings.showwarning = _warn
         try:
-            chunkarr.main(arguments, prog_name="chunkarr", standalone_mode=False)
+            # Not `chunkarr.main`: it prints an empty line for a KeyboardInterrupt.
+            with chunkarr.make_context("chunkarr", list(sys.argv[1:] if arguments is None else arguments)) as context:
+                chunkarr.invoke(context)
             sys.stdout.flush()
+        except click.exceptions.Exit as error:  # --help and --version
+            return error.exit_code
         except (KeyboardInterrupt, click.Abort):
             _say("interrupted")
             return SIGNALLED + (caught[0] if caught else signal.SIGINT)
