@@ -51,7 +51,7 @@ def naming(path: str, member: str = "") -> Iterator[None]:
         yield
     except ChunkarrError:
         raise
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, NotImplementedError) as error:
+    except (OSError, RuntimeError, LookupError, ArithmeticError, ValueError, TypeError) as error:
         where = f"{path}::{member}" if member else path
         reason = next((hint for sign, hint in _HINTS if sign in str(error)), "the HDF5 library says: {error}")
         raise FormatError(f"{where}: cannot be read: {reason.format(error=error)}") from error
