@@ -29,7 +29,9 @@ from chunkarr.grid import Region, Shape
 __all__ = ["ChunkReader", "Piece", "axis_pieces", "describe_absence", "load_file"]
 
 Piece = tuple[int, slice, slice, bool]  # chunk, where in the output, where in the chunk, whether it is all of it
+MAX_CALL = 1 << 30  # bytes per system call: Linux and macOS refuse or cut calls of 2 GiB
 GAP = 1 << 16  # bytes of a gap that cost as much to read as another call
+_READV = getattr(os, "readv", None)  # not on Windows
 FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
@@ -57,16 +59,17 @@ def load_file(path: str, into: np.ndarray[Any, Any]) -> int:
     """Read a whole file of fewer bytes than ``into`` has; return how many."""
     fd = os.open(path, FLAGS)
     try:
-        n = os.readv(fd, (into,)) if hasattr(os, "readv") else _fill(fd, into, 0)
-        if n >= fsio.PIECE:  # the system cuts calls of 2 GiB
-            n = _fill(fd, into, n)
+        if _READV is None or into.nbytes > MAX_CALL:
+            return _fill(fd, into)
+        n: int = _READV(fd, (into,))
     finally:
         os.close(fd)
     return n
 
 
-def _fill(fd: int, into: np.ndarray[Any, Any], done: int) -> int:
+def _fill(fd: int, into: np.ndarray[Any, Any]) -> int:
     view = memoryview(into)
+    done = 0
     while done < len(view):
         data = os.read(fd, min(len(view) - done, 1 << 20))
         if not data:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, Literal
@@ -153,7 +154,9 @@ class ZarrTarget(Target):
     ) -> None:
         self.recipe = (document, codec, path, part, None, overwrite, durability)
         self.document = document
-        self.path, self.part, self.lock = path, part, lock
+        self.path, self.part = path, part
+        # Forgotten, or at exit: only the process that made the hidden sibling may remove it.
+        self._drop = None if lock is None else weakref.finalize(self, _drop, part, lock, os.getpid())
         self.overwrite, self.durability = overwrite, durability
         self.meta = meta_of(document, os.path.join(path, "zarr.json"), path)
         self.shape, self.dtype = self.meta.shape, self.meta.dtype
@@ -275,17 +278,19 @@ class ZarrTarget(Target):
         if self.durability == "full":
             fsio.sync_tree(self.part)
         fsio.publish(self.part, self.path, self.overwrite, self.durability)
-        self._release()
+        self.abort()
 
     def abort(self) -> None:
-        """Remove the unfinished array; never raises."""
-        fsio.discard(self.part)
-        self._release()
+        """Remove the unfinished array; never raises, and does nothing to one that was committed."""
+        if self._drop is not None:
+            self._drop()
 
-    def _release(self) -> None:
-        if self.lock is not None:
-            os.close(self.lock)
-            self.lock = None
+
+def _drop(part: str, lock: int, process: int) -> None:
+    """Remove a hidden sibling, if it is still there, and give up its lock."""
+    if os.getpid() == process:
+        fsio.discard(part)
+        os.close(lock)
 
 
 def _boxes(box: Shape, region: Region) -> Iterator[tuple[Shape, tuple[Any, ...]]]:
