@@ -48,13 +48,14 @@ class Op:
 
 
 class Load(Op):
-    """Read a stored array."""
+    """Read a stored array, as it was when the expression was built."""
 
-    __slots__ = ("stored",)
+    __slots__ = ("generation", "stored")
 
     def __init__(self, stored: Stored) -> None:
         super().__init__(stored.shape, stored.dtype)
         self.stored = stored
+        self.generation = stored.generation()
 
     def needs(self, region: Region) -> tuple[Region | None, ...]:  # noqa: ARG002 - a source has no inputs
         """Need nothing: this is where the data come from."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "region_size",
     "region_slices",
     "shift",
+    "tiles",
     "whole",
 ]
 
@@ -163,3 +165,22 @@ class Grid:
     def __iter__(self) -> Iterator[Region]:
         """Yield the region of every box, in C order."""
         return (self.region(index) for index in product(*map(range, self.counts)))
+
+
+@lru_cache(256)
+def tiles(shape: Shape, limit: int) -> tuple[tuple[tuple[slice, ...], Shape], ...]:
+    """Cut ``shape`` into boxes of at most ``limit`` elements: whole trailing axes, then a range of one.
+
+    >>> [s for _, s in tiles((3, 4), 8)]
+    [(2, 4), (1, 4)]
+    """
+    steps = []
+    room = max(1, limit)
+    for n in reversed(shape):
+        step = max(1, min(n, room))
+        steps.insert(0, step)
+        room //= step
+        if step < n:
+            room = 1
+    ranges = [[(a, min(a + s, n)) for a in range(0, n, s)] for n, s in zip(shape, steps, strict=True)]
+    return tuple((tuple(slice(a, b) for a, b in box), tuple(b - a for a, b in box)) for box in product(*ranges))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chunkarr.engine.contraction import run_contract
 from chunkarr.engine.schedule import Run, Scheduler, call_tasks, scheduler
 from chunkarr.engine.tasks import combine_groups, run_map, run_reduce
 from chunkarr.errors import StaleExpressionError
 from chunkarr.formats.memory import MemoryStored, MemoryTarget
 from chunkarr.formats.scratch import ScratchArray
 from chunkarr.graph import Barrier, Load, Node, topological
-from chunkarr.grid import Region, region_shape, region_slices, shift
+from chunkarr.grid import Grid, Region, region_shape, region_slices
+from chunkarr.plan.contracting import ContractStage
 from chunkarr.plan.planner import Output, plan
 from chunkarr.plan.reducing import ReduceStage
 from chunkarr.plan.stages import MapStage, Part, Plan, Result, Stage
@@ -22,28 +24,21 @@ from chunkarr.progress import reporter
 from chunkarr.settings import budget, config, scratch_directory, workers
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from chunkarr.formats.contract import Stored, Target
     from chunkarr.progress import Reporter
 
-__all__ = ["Output", "Plan", "compute", "make_plan", "remember", "store"]
+__all__ = ["Plan", "check_fresh", "compute", "make_plan", "store"]
 
 
-def remember(nodes: Sequence[Node]) -> dict[Stored, Hashable]:
-    """Return the generation of every stored array below ``nodes``."""
-    return {
-        n.op.stored: n.op.stored.generation() for n in topological(nodes, stop_at_memo=False) if isinstance(n.op, Load)
-    }
-
-
-def check_fresh(generations: Mapping[Stored, Hashable]) -> None:
-    """Raise StaleExpressionError if a stored array is not as it was."""
-    for stored, then in generations.items():
-        now = stored.generation()
-        if now != then:
+def check_fresh(nodes: Sequence[Node]) -> None:
+    """Raise StaleExpressionError if a stored array below ``nodes`` is not what it was."""
+    for op in {n.op for n in topological(nodes, stop_at_memo=False) if isinstance(n.op, Load)}:
+        now = op.stored.generation()
+        if now != op.generation:
             raise StaleExpressionError(
-                f"{stored.path} changed after the expression was built (it was {then}, it is {now}); "
+                f"{op.stored.path} changed after the expression was built (it was {op.generation}, it is {now}); "
                 "open it again and rebuild the expression"
             )
 
@@ -55,9 +50,10 @@ def make_plan(nodes: Sequence[Node]) -> Plan:
 
 def compute(nodes: Sequence[Node], *, progress: bool | Reporter | None = None) -> list[np.ndarray[Any, Any]]:
     """Return the values of ``nodes`` as new arrays, all in as few passes as they allow."""
+    check_fresh(nodes)
     planned = plan([Output(n, _Promise(n)) for n in nodes], budget(), workers())  # type: ignore[arg-type]
     arrays = [np.empty(n.shape, n.dtype) for n in nodes]
-    _execute(planned, [MemoryTarget(a) for a in arrays], nodes, progress)
+    _execute(planned, [MemoryTarget(a) for a in arrays], progress)
     return arrays
 
 
@@ -67,8 +63,6 @@ class _Promise:
     def __init__(self, node: Node) -> None:
         self.array = True
         self.shape, self.dtype = node.shape, node.dtype
-        from chunkarr.grid import Grid
-
         self.grid = Grid(node.shape, (1,) * len(node.shape))
 
     def scratch_bytes(self, region: Region) -> int:
@@ -78,8 +72,9 @@ class _Promise:
 def store(node: Node, target: Target, *, progress: bool | Reporter | None = None) -> Plan:
     """Write the values of ``node`` to ``target`` and commit it; abort it if anything goes wrong."""
     try:
+        check_fresh([node])
         planned = plan([Output(node, target)], budget(), workers())
-        _execute(planned, [target], [node], progress)
+        _execute(planned, [target], progress)
         target.commit()
     except BaseException:
         target.abort()
@@ -87,7 +82,7 @@ def store(node: Node, target: Target, *, progress: bool | Reporter | None = None
     return planned
 
 
-def _execute(planned: Plan, targets: Sequence[Target], nodes: Sequence[Node], progress: bool | Reporter | None) -> None:
+def _execute(planned: Plan, targets: Sequence[Target], progress: bool | Reporter | None) -> None:
     """Run all stages; floating-point events are reported once, in the caller's thread."""
     chosen = reporter(config.get("progress", False) if progress is None else progress)
     who = scheduler()
@@ -101,9 +96,13 @@ def _execute(planned: Plan, targets: Sequence[Target], nodes: Sequence[Node], pr
             if isinstance(stage, MapStage):
                 final = stage.results[0].place == "target"
                 target = next(t for t in ends if 0 not in t.shape) if final else _make(stage.results[0])
-                events.update(_run_map_stage(stage, target, results, run, who, str(number)))
+                events.update(_run_blocks(stage, target, run_map, results, run, who, str(number)))
                 if not final:
                     results[stage.results[0].key] = _as_stored(target)
+            elif isinstance(stage, ContractStage):
+                target = _make(stage.results[0])
+                events.update(_run_blocks(stage, target, run_contract, results, run, who, str(number)))
+                results[stage.results[0].key] = _as_stored(target)
             elif isinstance(stage, ReduceStage):
                 events.update(_run_reduce_stage(stage, results, run, who, str(number)))
     except BaseException:
@@ -112,8 +111,10 @@ def _execute(planned: Plan, targets: Sequence[Target], nodes: Sequence[Node], pr
     finally:
         run.close()
         chosen.close()
+    for key, node in planned.owners:
+        with node.lock:
+            node.memo = results[key]
     _report(events)
-    del nodes
 
 
 def _make(result: Result) -> Target:
@@ -146,22 +147,38 @@ def _batches(number: int, tasks: int) -> list[tuple[int, int]]:
     return list(zip(edges, edges[1:], strict=False))
 
 
-def _run_map_stage(stage: MapStage, target: Target, results: Mapping[int, Stored], run: Run, who: Scheduler, label: str
-                   ) -> list[tuple[str, str]]:
-    from dataclasses import replace
+def _run_blocks(  # noqa: PLR0913 - what a stage is run with
+    stage: MapStage | ContractStage, target: Target, task: Callable[..., Any], results: Mapping[int, Stored], run: Run,
+    who: Scheduler, label: str,
+) -> list[tuple[tuple[str, str], None]]:
+    """Run a stage whose tasks write blocks to a target; return its floating-point events.
 
+    Where tasks run in other processes and the target is of this one, they write to scratch, and this
+    process copies from there.
+    """
     bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
-    local = who if target.distributable or who.here else Scheduler("threads", here=True, get=None)
+    between = target
+    if not who.here and not target.distributable:
+        tile = tuple(min(s, n) for s, n in zip(stage.blocks.steps, target.shape, strict=True))
+        between = ScratchArray(scratch_directory(), target.shape, target.dtype, tile)
     calls = _batches(stage.blocks.size, stage.tasks)
-    answers = call_tasks(run, (bound, target), run_map, calls, stage.workers, local, label)
-    return [event for answer in answers for event in answer]
+    answers = call_tasks(run, (bound, between), task, calls, stage.workers, who, label)
+    if between is not target:
+        _copy(between, target, stage.blocks)  # type: ignore[arg-type]
+    return [(event, None) for answer in answers for event in answer]
+
+
+def _copy(source: ScratchArray, target: Target, blocks: Grid) -> None:
+    """Copy a scratch array to a target of this process, block by block."""
+    for box in blocks:
+        block = np.empty(region_shape(box), target.dtype)
+        source.read(box, block, np.empty(source.scratch_bytes(box), np.uint8))
+        target.write(box, block, np.empty(target.scratch_bytes(box), np.uint8))
 
 
 def _run_reduce_stage(stage: ReduceStage, results: dict[int, Stored], run: Run, who: Scheduler, label: str
-                      ) -> list[tuple[str, str]]:
+                      ) -> list[tuple[tuple[str, str], None]]:
     """Reduce group by group, combine the groups of each kept block, and put the values in their places."""
-    from dataclasses import replace
-
     bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
     ends = [_make(r) for r in stage.results]
     number = stage.kept_blocks.size * stage.groups
@@ -179,7 +196,7 @@ def _run_reduce_stage(stage: ReduceStage, results: dict[int, Stored], run: Run, 
         _place_values(stage, block, values, ends)
     for result, end in zip(stage.results, ends, strict=True):
         results[result.key] = _as_stored(end)
-    return events
+    return [(event, None) for event in events]
 
 
 def _place_values(stage: ReduceStage, block: int, values: list[Any], ends: Sequence[Target]) -> None:

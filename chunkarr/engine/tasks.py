@@ -13,10 +13,10 @@ import numpy as np
 
 from chunkarr.buffers import ALIGNMENT
 from chunkarr.errors import CancelledError
-from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, region_slices, shift
+from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, region_slices, shift, tiles
 from chunkarr.ops.reductions import REDUCTIONS, Leaf, Reduction
 from chunkarr.plan.blocks import memory_error
-from chunkarr.plan.fuse import TILE, Flow, Fused, tiles
+from chunkarr.plan.fuse import TILE, Fused
 from chunkarr.plan.program import Flags, Program, compile_flow, operand_keys, run
 from chunkarr.plan.reducing import INNER, OUTER, Job, ReduceStage, Shaped
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chunkarr.formats.contract import Target
     from chunkarr.plan.stages import MapStage
 
-__all__ = ["Context", "combine_groups", "run_map", "run_reduce"]
+__all__ = ["Context", "boxes", "combine_groups", "run_map", "run_reduce"]
 
 Block = np.ndarray[Any, Any]
 State = tuple[Block, ...]
@@ -45,7 +45,7 @@ class Context:
             raise CancelledError("the run was cancelled before it was complete; no output was left")
 
 
-def _boxes(grid: Grid, start: int, stop: int) -> Iterator[Region]:
+def boxes(grid: Grid, start: int, stop: int) -> Iterator[Region]:
     """Yield the boxes of ``grid`` from position ``start`` to ``stop`` in C order."""
     counts = grid.counts
     for position in range(start, stop):
@@ -57,7 +57,7 @@ def run_map(stage: MapStage, target: Target, start: int, stop: int, context: Con
     flags = Flags()
     origin = tuple(a for a, _ in stage.results[0].region)
     with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
-        for box in _boxes(stage.blocks, start, stop):
+        for box in boxes(stage.blocks, start, stop):
             context.check()
             _map_block(stage, target, box, origin, slab, flags)
             context.advance(region_size(box) * target.dtype.itemsize)
@@ -230,7 +230,7 @@ def run_reduce(stage: ReduceStage, start: int, stop: int, context: Context) -> t
     with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
         for item in range(start, stop):
             block, group = divmod(item, stage.groups)
-            kept = shift(next(_boxes(stage.kept_blocks, block, block + 1)), stage.kept_origin)
+            kept = shift(next(boxes(stage.kept_blocks, block, block + 1)), stage.kept_origin)
             states = _reduce_group(stage, kept, group, (slab, memory), flags, context)
             answers.append(_finish(stage, kept, states) if stage.groups == 1 else states)
     return answers, list(flags.seen)
@@ -245,7 +245,7 @@ def _reduce_group(
     counters = [_Counter(row.combine, stage.fan_in) for row in cell.rows]
     shape = region_shape(kept)
     cells = stage.cells_of(group)
-    for reduced in _boxes(shaped.reduced_grid, cells.start, cells.stop):
+    for reduced in boxes(shaped.reduced_grid, cells.start, cells.stop):
         context.check()
         box = shaped.box(kept, reduced)
         program: Program = compile_flow(flow, {len(flow.units) - 1: [box]}, stream=True)
@@ -280,7 +280,7 @@ def combine_groups(stage: ReduceStage, block: int, parts: list[list[State]]) -> 
     """Combine the groups of one kept block, in order, and turn them into values."""
     flags = Flags()
     flags.name = "reduce"
-    kept = shift(next(_boxes(stage.kept_blocks, block, block + 1)), stage.kept_origin)
+    kept = shift(next(boxes(stage.kept_blocks, block, block + 1)), stage.kept_origin)
     with np.errstate(all="call", call=flags):
         counters = [_Counter(REDUCTIONS[job.row].combine, stage.fan_in) for job in stage.jobs]
         for part in parts:

@@ -9,8 +9,6 @@ tile: a few tens of thousands of elements pass through all its calls while they 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from chunkarr.formats.contract import Stored
     from chunkarr.grid import Region, Shape
 
-__all__ = ["TILE", "Const", "Flow", "Fused", "Step", "Unit", "flatten", "tiles"]
+__all__ = ["TILE", "Const", "Flow", "Fused", "Step", "Unit", "flatten"]
 
 TILE = 1 << 16  # elements that pass through a group of calls together
 
@@ -127,25 +125,6 @@ class Flow:
             Unit(Load(sources[k]), ()) if k in sources else unit for k, unit in enumerate(self.units)
         )
         return Flow(units, self.roots)
-
-
-@lru_cache(256)
-def tiles(shape: Shape, limit: int) -> tuple[tuple[tuple[slice, ...], Shape], ...]:
-    """Cut ``shape`` into boxes of at most ``limit`` elements: whole trailing axes, then a range of one.
-
-    >>> [s for _, s in tiles((3, 4), 8)]
-    [(2, 4), (1, 4)]
-    """
-    steps = []
-    room = max(1, limit)
-    for n in reversed(shape):
-        step = max(1, min(n, room))
-        steps.insert(0, step)
-        room //= step
-        if step < n:
-            room = 1
-    ranges = [[(a, min(a + s, n)) for a in range(0, n, s)] for n, s in zip(shape, steps, strict=True)]
-    return tuple((tuple(slice(a, b) for a, b in box), tuple(b - a for a, b in box)) for box in product(*ranges))
 
 
 class _Group:

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING
 from chunkarr.buffers import aligned
 from chunkarr.graph import Barrier, Load, Node, topological
 from chunkarr.grid import Grid, Region, Shape, bounding, region_shape, region_size, whole
+from chunkarr.ops.contract import EDGE, Contract
 from chunkarr.ops.reduce import Reduce
+from chunkarr.ops.scans import Materialise
 from chunkarr.plan.blocks import REREAD, choose_blocks, memory_error, source_sizes
+from chunkarr.plan.contracting import ContractStage, plan_contraction
 from chunkarr.plan.fuse import Flow, Unit, flatten
 from chunkarr.plan.program import compile_flow
 from chunkarr.plan.reducing import ReduceStage, plan_reduction
@@ -50,6 +53,7 @@ class _State:
     key: count[int] = field(default_factory=count)
     stages: list[Stage] = field(default_factory=list)
     resolved: dict[int, Stored] = field(default_factory=dict)  # results of barriers, by id of their node
+    owners: list[tuple[int, Node]] = field(default_factory=list)  # whole results in memory, kept on their node
     copies: dict[tuple[int, Region], Result] = field(default_factory=dict)  # scratch copies, by id of the stored
     held: int = 0  # bytes of results in memory
     scratch: int = 0  # bytes of results in scratch
@@ -64,7 +68,10 @@ class _State:
         nbytes = region_size(region) * node.dtype.itemsize
         if not tile and 2 * nbytes <= max(1 << 20, self.budget // 4) and nbytes * 2 < self.available:
             self.held += 2 * nbytes  # the pieces that tasks return, and the array they go into
-            return Result(next(self.key), region, node.dtype, "memory")
+            result = Result(next(self.key), region, node.dtype, "memory")
+            if region == node.region and nbytes <= self.budget // 64:
+                self.owners.append((result.key, node))
+            return result
         self.scratch += nbytes
         return Result(next(self.key), region, node.dtype, "scratch", tile or _tile(node, region))
 
@@ -108,6 +115,8 @@ def _demand(roots: Sequence[Node]) -> dict[int, Region]:
         region = asked.get(id(node))
         if region is None or node.memo is not None:
             continue
+        if isinstance(node.op, Materialise):
+            region = asked[id(node)] = whole(node.shape)  # once, for all who will ask
         for source, need in zip(node.inputs, node.op.needs(region), strict=True):
             if need is not None:
                 have = asked.get(id(source))
@@ -146,8 +155,26 @@ def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: _State) -
     first = nodes[0]
     if isinstance(first.op, Reduce):
         _plan_reductions(nodes, asked, state)
-        return
-    _plan_materialise(first, asked[id(first)], state)
+    elif isinstance(first.op, Contract):
+        _plan_contraction(first, asked[id(first)], state)
+    else:
+        _plan_materialise(first, asked[id(first)], state)
+
+
+def _plan_contraction(node: Node, region: Region, state: _State) -> None:
+    """Plan a matrix product over the tiles that hold ``region``."""
+    op: Contract = node.op  # type: ignore[assignment]
+    edges = (1,) * (node.ndim - 2) + (EDGE, EDGE)
+    region = Grid(node.shape, edges).round_out(region)
+    flow = flatten(node.inputs, _known(node.inputs, state))
+    result = state.place(region, node)
+    fields, reads = plan_contraction(flow, op, region, state.available, state.workers)
+    file_bytes, scratch_bytes = _split_reads(flow, reads)
+    label = f"matmul {'x'.join(map(str, node.shape))} over {op.depth}"
+    state.stages.append(ContractStage(
+        flow=flow, results=(result,), label=label, bytes_read=file_bytes, bytes_scratch=scratch_bytes, **fields
+    ))
+    state.resolved[id(node)] = Pending(node.shape, result)
 
 
 def _plan_materialise(node: Node, region: Region, state: _State) -> None:
@@ -339,5 +366,6 @@ def _summary(state: _State, outputs: Sequence[Output]) -> Plan:
         stages=tuple(state.stages), memory=peak + state.held, scratch=state.scratch,
         bytes_read=sum(s.bytes_read for s in state.stages), passes=int(max(passes.values(), default=0)),
         tasks=sum(s.tasks for s in state.stages), budget=state.budget,
+        owners=tuple(state.owners),
         nbytes=sum(math.prod(o.node.shape) * o.node.dtype.itemsize for o in outputs),
     )

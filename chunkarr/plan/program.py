@@ -14,8 +14,8 @@ import numpy as np
 
 from chunkarr.buffers import aligned
 from chunkarr.graph import Kernel, Load, View
-from chunkarr.grid import Region, bounding, contains, region_shape, region_size, region_slices
-from chunkarr.plan.fuse import TILE, Flow, Fused, tiles
+from chunkarr.grid import Region, bounding, contains, region_shape, region_size, region_slices, tiles
+from chunkarr.plan.fuse import TILE, Flow, Fused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,6 +21,7 @@ from chunkarr.settings import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from chunkarr.graph import Node
     from chunkarr.plan.fuse import Flow
 
 __all__ = ["MapStage", "Part", "Pending", "Plan", "Result", "Stage"]
@@ -148,6 +149,7 @@ class Plan:
     tasks: int  # tasks given to the scheduler
     budget: int  # bytes allowed
     nbytes: int = 0  # bytes of the result
+    owners: tuple[tuple[int, Node], ...] = field(default=(), repr=False)  # small results that their node keeps
 
     def __str__(self) -> str:
         """Show the plan as a small table."""

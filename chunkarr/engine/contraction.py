@@ -1,0 +1,97 @@
+"""Tasks that multiply matrices tile by tile, BLAS on one thread."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chunkarr.engine.tasks import boxes
+from chunkarr.grid import Region, region_shape, shift
+from chunkarr.ops.contract import EDGE
+from chunkarr.plan.program import Flags, compile_flow, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chunkarr.engine.tasks import Context
+    from chunkarr.formats.contract import Target
+    from chunkarr.plan.contracting import ContractStage
+
+__all__ = ["run_contract"]
+
+Block = np.ndarray[Any, Any]
+
+_lock = threading.Lock()
+_inside = 0  # tasks of this process that multiply now
+_limits: Any = None
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Keep BLAS on one thread while any task of this process multiplies."""
+    global _inside, _limits  # noqa: PLW0603 - the setting is the process's
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - not needed to open a file
+
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            _limits = threadpool_limits(1, "blas")
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _limits.restore_original_limits()
+
+
+def run_contract(stage: ContractStage, target: Target, start: int, stop: int, context: Context) -> list[tuple[str, str]]:
+    """Multiply the blocks ``start`` ... ``stop`` of a stage into ``target``; return floating-point events."""
+    flags = Flags()
+    flags.name = "matmul"
+    with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags), _one_blas_thread():
+        for box in boxes(stage.blocks, start, stop):
+            _multiply(stage, target, box, slab, flags, context)
+    return list(flags.seen)
+
+
+def _multiply(stage: ContractStage, target: Target, box: Region, slab: Block, flags: Flags, context: Context) -> None:
+    op: Any = stage.op
+    region = shift(box, stage.origin)
+    sums_bytes, one_bytes = stage.sizes
+    shape = region_shape(box)[-2:]
+    size = shape[0] * shape[1] * op.dtype.itemsize
+    sums = slab[:size].view(op.dtype).reshape(shape)
+    one = slab[sums_bytes : sums_bytes + one_bytes]
+    memory = slab[sums_bytes + one_bytes :]
+    for at in range(0, op.depth, stage.deep):
+        context.check()
+        depth = (at, min(at + stage.deep, op.depth))
+        wanted: dict[int, list[Region]] = {}
+        wanted.setdefault(stage.flow.roots[0], []).append((*region[:-1], depth))
+        wanted.setdefault(stage.flow.roots[1], []).append((*region[:-2], depth, region[-1]))
+        program = compile_flow(stage.flow, wanted)
+        blocks = run(program, memory, flags)
+        a, b = (block.reshape(block.shape[-2:]) for block in blocks)
+        flags.name = "matmul"
+        _accumulate(a, b, sums, one, first=at == 0)
+        context.advance(sum(program.bytes_read.values()))
+    target.write(box, sums.reshape(region_shape(box)), np.empty(target.scratch_bytes(box), np.uint8))
+
+
+def _accumulate(a: Block, b: Block, sums: Block, one: Block, *, first: bool) -> None:
+    """Add ``a @ b`` to ``sums``, one tile of each at a time, in the order of the contracted axis."""
+    for i in range(0, sums.shape[0], EDGE):
+        for j in range(0, sums.shape[1], EDGE):
+            part = sums[i : i + EDGE, j : j + EDGE]
+            held = one[: part.size * part.itemsize].view(part.dtype).reshape(part.shape)
+            for k in range(0, a.shape[1], EDGE):
+                left, right = a[i : i + EDGE, k : k + EDGE], b[k : k + EDGE, j : j + EDGE]
+                np.matmul(left, right, out=held)
+                if first and k == 0:
+                    part[...] = held
+                else:
+                    np.add(part, held, out=part)
