@@ -102,7 +102,8 @@ def read_meta(path: str) -> tuple[ArrayMeta, str]:
     try:
         fields = Fields(load(file), file)
     except FileNotFoundError:
-        _explain_absence(path)
+        if os.path.exists(os.path.join(path, ".zgroup")):
+            raise MetadataError(_group(path, path)) from None
         raise FileNotFoundError(2, "No Zarr array there: neither zarr.json nor .zarray", path) from None
     try:
         attributes = load(os.path.join(path, ".zattrs"))
@@ -111,9 +112,13 @@ def read_meta(path: str) -> tuple[ArrayMeta, str]:
     return _v2(fields, path, attributes), file
 
 
-def _explain_absence(path: str) -> None:
-    if os.path.exists(os.path.join(path, ".zgroup")):
-        raise MetadataError(f"{path}: is a Zarr group; name one of its arrays")
+def _group(path: str, file: str) -> str:
+    """Say that ``path`` is a group, and name some of its arrays."""
+    marks = ("zarr.json", ".zarray")
+    inside = sorted(os.listdir(path))
+    names = [name for name in inside if any(os.path.isfile(os.path.join(path, name, mark)) for mark in marks)]
+    shown = ", ".join(names[:10]) or "there is none at its first level"
+    return f"{file}: is a Zarr group; name one of its arrays: {shown}"
 
 
 def meta_of(document: dict[str, Any], file: str, path: str) -> ArrayMeta:
@@ -121,7 +126,7 @@ def meta_of(document: dict[str, Any], file: str, path: str) -> ArrayMeta:
     fields = Fields(document, file)
     fields.one_of("zarr_format", 3)
     if fields.one_of("node_type", "array", "group") == "group":
-        fields.fail("is a Zarr group; name one of its arrays")
+        raise MetadataError(_group(path, fields.path))
     _check_extensions(fields)
     shape = fields.ints("shape")
     attributes = _object(fields, "attributes")

@@ -129,6 +129,9 @@ def _within(shard: Shape, itemsize: int, access: Access) -> Shape:
 def _check_replaceable(path: str, overwrite: bool) -> None:
     fsio.refuse_existing(path, overwrite)
     if not os.path.exists(path):
+        parent = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(parent):
+            raise FileNotFoundError(2, "No such directory to make an array in", parent)
         return
     if not os.path.isdir(path):
         raise TargetExistsError(f"{path}: is a file, which a Zarr directory does not replace; remove it first")
@@ -176,7 +179,8 @@ class ZarrTarget(Target):
     def scratch_bytes(self, region: Region) -> int:
         """Return the bytes that `write` holds besides ``block``: a chunk raw, and one or a batch encoded."""
         del region
-        own = aligned(self._size) + self._limit + 64
+        # The codecs encode into a buffer of the greatest size and return a copy of what they filled.
+        own = aligned(self._size) + (2 * self._limit if self.meta.encoding.compressor else 0) + 64
         if self.meta.shard is None:
             return own
         return own + 2 * (BATCH + self._limit) + 64 * math.prod(self._counts)

@@ -6,7 +6,9 @@ import json
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from chunkarr.errors import (
     GridError,
+    MetadataError,
     MissingChunkError,
     OptionError,
     StaleExpressionError,
@@ -379,6 +382,54 @@ def test_create_checks_before_it_makes_anything(tmp_path, options, error, match)
     with pytest.raises(error, match=match):
         zarr_format.create(tmp_path / "a", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("codec", ["blosc-lz4", "zstd:1", "gzip:1", None])
+@pytest.mark.parametrize("layout", [{}, {"order": "F"}, {"shards": (512, 512)}], ids=str)
+def test_nothing_of_the_size_of_a_chunk_is_allocated(tmp_path, codec, layout):
+    values = np.random.default_rng(0).integers(0, 4, (512, 512), "u2")  # chunks of 128 KiB
+    options = {"chunks": (256, 256), "shards": False, "codec": codec} | layout
+    target = zarr_format.create(tmp_path / "a", values.shape, values.dtype, durability="process", **options)
+    region = whole(values.shape)
+    limit = target.scratch_bytes(region)
+    scratch = np.empty(limit, np.uint8)
+    target.write(((0, 512), (0, 512)), values, scratch)  # imports the codec
+    tracemalloc.start()
+    target.write(region, values, scratch)
+    written = tracemalloc.get_traced_memory()[1]
+    target.commit()
+    stored = zarr_format.open(tmp_path / "a")
+    part = ((3, 300), (5, 512))
+    scratch, out = np.empty(stored.scratch_bytes(part), np.uint8), np.empty((297, 507), "u2")
+    stored.read(part, out, scratch)
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    stored.read(part, out, scratch)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    np.testing.assert_array_equal(out, values[3:300, 5:512])
+    assert written < limit
+    # Inflating takes pieces of 256 KiB at most, whatever the chunk.
+    assert peak < (600 << 10 if codec == "gzip:1" else 20 << 10)
+
+
+def test_a_group_names_its_arrays(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"/g'"):
+        write(tmp_path / "g/temperature", some((4,), "f4"))
+    (tmp_path / "g").mkdir()
+    write(tmp_path / "g/temperature", some((4,), "f4"))
+    (tmp_path / "g/zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    with pytest.raises(MetadataError, match="name one of its arrays: temperature"):
+        zarr_format.open(tmp_path / "g")
+
+
+def test_threads_share_one_array(tmp_path):
+    values = some((64, 48), "f4")
+    stored = write(tmp_path / "a", values, chunks=(4, 6), shards=(16, 12))
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda a: read(stored, ((a, a + 8), (3, 41))), range(0, 56, 3)))
+    for a, part in zip(range(0, 56, 3), parts, strict=True):
+        same(part, np.ascontiguousarray(values[a : a + 8, 3:41]))
 
 
 def test_fill_values_round_trip(tmp_path):

@@ -361,7 +361,7 @@ def test_absurd_shards(tmp_path):
         zarr_format.open(put(path, document))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_mutated_metadata_end_in_chunkarrs_errors(tmp_path_factory, data):
     text = bytearray(json.dumps(PLAIN).encode())
