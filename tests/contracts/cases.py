@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,9 @@ from chunkarr.formats.table import create_target, open_stored
 from tests.strategies import dtypes
 
 __all__ = ["CASES", "Case"]
+
+
+Options = Callable[[tuple[int, ...], np.dtype], dict[str, Any]]  # of an array's shape and dtype
 
 
 def no_options(shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
@@ -29,8 +32,8 @@ class Case:
     name: str
     format: str  # the row's name in the table of formats
     suffix: str  # of the path
-    create: Mapping[str, Any] = field(default_factory=dict)  # options of create_target
-    open: Callable[[tuple[int, ...], np.dtype], dict[str, Any]] = no_options  # options of open_stored
+    create: Options = no_options  # of create_target
+    open: Options = no_options  # of open_stored
     dtypes: st.SearchStrategy[np.dtype] = field(default_factory=dtypes)  # what it can hold
 
     def path(self, directory: os.PathLike[str] | str) -> str:
@@ -39,7 +42,8 @@ class Case:
 
     def create_target(self, directory: os.PathLike[str] | str, shape: Any, dtype: Any, **options: Any) -> Target:
         """Create the array in ``directory``."""
-        return create_target(self.path(directory), shape, dtype, self.format, **self.create, **options)
+        given = self.create(tuple(shape), np.dtype(dtype))
+        return create_target(self.path(directory), shape, dtype, self.format, **given, **options)
 
     def open_stored(self, directory: os.PathLike[str] | str, shape: Any, dtype: Any) -> Stored:
         """Open what was created in ``directory``."""
@@ -51,15 +55,42 @@ def raw_options(shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
     return {"shape": shape, "dtype": dtype}
 
 
+def fortran(shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
+    """Return what makes the first axis vary fastest."""
+    return {"order": "F"}
+
+
+def chunked(**options: Any) -> Options:
+    """Return options that cut each axis in about three chunks, and ``options``."""
+    return lambda shape, dtype: {"chunks": tuple(max(1, -(-n // 3)) for n in shape), **options}
+
+
+def sharded(shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
+    """Return shards of up to two chunks along each axis."""
+    chunks = tuple(max(1, -(-n // 4)) for n in shape)
+    return {"chunks": chunks, "shards": tuple(2 * n for n in chunks)}
+
+
+def without_text() -> st.SearchStrategy[np.dtype]:
+    """Draw what HDF5 has types for."""
+    return dtypes().filter(lambda dtype: dtype.kind != "U")
+
+
 CASES: tuple[Case, ...] = (
     Case("npy", "npy", ".npy"),
-    Case("npy-fortran", "npy", ".npy", create={"order": "F"}),
+    Case("npy-fortran", "npy", ".npy", create=fortran),
     Case("raw", "raw", ".raw", open=raw_options),
     Case(
         "raw-fortran",
         "raw",
         ".raw",
-        create={"order": "F"},
+        create=fortran,
         open=lambda shape, dtype: {**raw_options(shape, dtype), "order": "F"},
     ),
+    Case("zarr", "zarr", ".zarr", create=chunked()),
+    Case("zarr-zstd", "zarr", ".zarr", create=chunked(codec="zstd")),
+    Case("zarr-fortran", "zarr", ".zarr", create=chunked(codec=None, order="F")),
+    Case("zarr-shards", "zarr", ".zarr", create=sharded),
+    Case("hdf5", "hdf5", ".h5", dtypes=without_text()),
+    Case("hdf5-gzip", "hdf5", ".h5", create=chunked(codec="gzip"), dtypes=without_text()),
 )
