@@ -74,7 +74,7 @@ def members(path: str) -> list[Member]:
     return listed
 
 
-def open(path: str, mode: str = "r", *, member: str | None = None, allow_external: bool = False) -> Stored:  # noqa: A001 - every format has an `open`
+def open(path: str, mode: str = "r", *, member: str | None = None, allow_external: bool = False) -> Stored:  # noqa: A001
     """Open a data set of an HDF5 file.
 
     Parameters
@@ -151,7 +151,7 @@ def create(
     dtype: Any,
     *,
     member: str = "/data",
-    chunks: Shape | None = None,
+    chunks: Shape | int | None = None,
     codec: str = "gzip:1",
     order: str = "C",
     overwrite: bool = False,
@@ -162,11 +162,12 @@ def create(
     Parameters
     ----------
     path, shape, dtype
-        The file and what it will hold.
+        The file and what it will hold. Times and Unicode text become opaque bytes, tagged as h5py does.
     member
         The data set's name; groups on the way are made.
     chunks
-        Elements per axis of a chunk; None: about 1 MiB, or no chunks at all with ``codec="none"``.
+        Elements per axis of a chunk, or one number for all axes; None: chunks of about 1 MiB, or none
+        at all with ``codec="none"``.
     codec
         "gzip:0" to "gzip:9", "gzip" (as "gzip:1"), "lzf" or "none". Compressed values are shuffled first,
         and every chunk has a checksum (fletcher32).
@@ -208,17 +209,16 @@ def create(
         raise OptionError(f'{path}: member is a name such as "/data", not {member!r}')
     level = _level(codec)
     options: dict[str, Any] = {"member": member, "order": order, "overwrite": overwrite, "durability": durability}
-    if chunks is not None:
-        chunks = _check_chunks(path, whole, chunks)
-    if not whole or 0 in whole or (chunks is None and codec == "none"):
+    fitted = None if chunks is None else _check_chunks(path, whole, chunks)
+    if not whole or 0 in whole or (fitted is None and codec == "none"):
         return ContiguousTarget(path, whole, kind, **options)
-    chunks = chunks or default_chunks(whole, kind.itemsize)
+    fitted = fitted or default_chunks(whole, kind.itemsize)
     filters = [Filter("fletcher32")]
     if level is not None:
         filters.insert(0, Filter("deflate", level))
     if codec != "none" and kind.itemsize > 1:
         filters.insert(0, Filter("shuffle", kind.itemsize))
-    return ChunkedTarget(path, whole, kind, chunks=chunks, filters=tuple(filters), lzf=codec == "lzf", **options)
+    return ChunkedTarget(path, whole, kind, chunks=fitted, filters=tuple(filters), lzf=codec == "lzf", **options)
 
 
 def _level(codec: str) -> int | None:
@@ -231,7 +231,8 @@ def _level(codec: str) -> int | None:
     return int(level or 1)
 
 
-def _check_chunks(path: str, shape: Shape, chunks: Shape) -> Shape:
+def _check_chunks(path: str, shape: Shape, chunks: Shape | int) -> Shape:
+    chunks = (chunks,) * len(shape) if isinstance(chunks, int) else chunks
     if len(chunks) != len(shape) or any(c < 1 for c in chunks):
         raise GridError(f"{path}: chunks {chunks} for shape {shape}: one integer >= 1 per axis is needed")
     return tuple(min(int(c), n) or 1 for c, n in zip(chunks, shape, strict=True))

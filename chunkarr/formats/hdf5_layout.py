@@ -308,7 +308,7 @@ def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def storage_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return ``dtype`` with the marks that h5py needs to store times.
+    """Return ``dtype`` with the marks that h5py needs to store times and Unicode text.
 
     Raises
     ------
@@ -324,9 +324,9 @@ def storage_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.dtype(
             {"names": list(dtype.names), "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize}
         )
-    if dtype.kind in "mM":
+    if dtype.kind in "mMU" and dtype.itemsize:
         marked: np.dtype[Any] = h5py.opaque_dtype(dtype)
         return marked
     if dtype.kind not in "biufcSV" or dtype.itemsize == 0:
-        raise UnsupportedError(f"HDF5 has no type for the dtype {dtype}; convert it first, strings with astype('S')")
+        raise UnsupportedError(f"HDF5 has no type for the dtype {dtype}; convert it first")
     return dtype
