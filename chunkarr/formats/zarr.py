@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
+import zipfile
 from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 
-from chunkarr.errors import OptionError, StaleExpressionError
+from chunkarr.errors import MetadataError, OptionError, StaleExpressionError
 from chunkarr.formats.contract import Stored
 from chunkarr.formats.zarr_chunks import ChunkReader
 from chunkarr.formats.zarr_meta import ArrayMeta, BeyondError, read_meta
@@ -66,7 +67,10 @@ def open(path: str, mode: str = "r", *, missing: str | None = None) -> Stored:  
         raise OptionError(f'mode {mode!r}: a Zarr array is opened with mode "r"; save a changed copy with create')
     if missing not in (None, "fill", "error"):
         raise OptionError(f'missing={missing!r}: use "fill", "error" or None')
-    if "://" in path or (os.path.isfile(path) and not path.endswith(".json")):
+    is_file = "://" not in path and os.path.isfile(path)
+    if is_file and not zipfile.is_zipfile(path):
+        raise MetadataError(f"{path}: is neither a directory nor a zip file, so no Zarr array")
+    if is_file or "://" in path:
         from chunkarr.formats.zarr_fallback import open_through_zarr
 
         return open_through_zarr(path, "a store that is not a directory", missing)

@@ -192,6 +192,9 @@ def test_bad_v2_metadata(tmp_path, key, value, error):
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="No Zarr array there"):
         zarr_format.open(tmp_path)
+    (tmp_path / "file.zarr").write_bytes(b"x" * 100)
+    with pytest.raises(MetadataError, match="neither a directory nor a zip"):
+        zarr_format.open(tmp_path / "file.zarr")
     (tmp_path / ".zgroup").write_text("{}")
     with pytest.raises(MetadataError, match="is a Zarr group"):
         zarr_format.open(tmp_path)
