@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr import io
-from chunkarr.errors import TargetExistsError
+from chunkarr import engine, io
+from chunkarr.array import as_node
+from chunkarr.formats.table import create_target, split_member
+from chunkarr.plan.planner import Output, plan
 from chunkarr.progress import Reporter
-from chunkarr.settings import budget, format_bytes
+from chunkarr.settings import budget, format_bytes, workers
+from chunkarr.settings import durability as default_durability
 
 __all__ = ["Report", "convert"]
 
@@ -98,29 +101,34 @@ def convert(
     array = io.open(source, **(options or {}))
     if dtype is not None:
         array = array.astype(np.dtype(dtype))
-    plan = array.plan()
-    seconds = stored = 0.0
-    if not dry_run:
-        began = time.perf_counter()
-        io.save(
-            target, array, format=format, overwrite=overwrite, durability=durability, progress=progress,
-            chunks=chunks, shards=shards, codec=codec, order=order,
-        )  # fmt: skip
-        seconds, stored = time.perf_counter() - began, stored_bytes(target)
-    elif os.path.lexists(target) and not overwrite:
-        raise TargetExistsError(f"{target} exists; overwrite=True (--overwrite) replaces it")
+    node = as_node(array)
+    layout = {"chunks": chunks, "shards": shards, "codec": codec, "order": order}
+    output = create_target(
+        target, node.shape, node.dtype, format, overwrite=overwrite,
+        durability=default_durability() if durability is None else durability,  # type: ignore[arg-type]
+        **{name: value for name, value in layout.items() if value is not None},
+    )  # fmt: skip
+    began = time.perf_counter()
+    if dry_run:
+        try:
+            planned = plan([Output(node, output)], budget(), workers())
+        finally:
+            output.abort()
+    else:
+        planned = engine.store(node, output, progress=progress)
+    seconds = 0.0 if dry_run else time.perf_counter() - began
     return Report(
         source=source,
         target=target,
         shape=array.shape,
         dtype=str(array.dtype),
         nbytes=array.nbytes,
-        bytes_read=plan.bytes_read,
-        memory=plan.memory,
+        bytes_read=planned.bytes_read,
+        memory=planned.memory,
         budget=budget(),
-        tasks=plan.tasks,
+        tasks=planned.tasks,
         seconds=seconds,
-        stored=int(stored),
+        stored=0 if dry_run else stored_bytes(split_member(target)[0]),
     )
 
 

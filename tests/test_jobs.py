@@ -1,0 +1,81 @@
+"""Conversions from file to file: values, reports, memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from chunkarr import errors, jobs
+from tests import memory_child
+
+MIB = 2**20
+
+
+def test_a_report_says_what_was_done(tmp_path):
+    values = np.arange(600, dtype="<i4").reshape(20, 30)
+    np.save(tmp_path / "a.npy", values)
+    report = jobs.convert(tmp_path / "a.npy", tmp_path / "b.npy", dtype=">f8", order="F")
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), values)
+    assert np.load(tmp_path / "b.npy").flags.f_contiguous
+    assert report.dtype == ">f8"
+    assert (report.shape, report.nbytes) == ((20, 30), 4800)
+    assert report.bytes_read >= values.nbytes
+    assert report.stored == os.path.getsize(tmp_path / "b.npy")
+    assert 0 < report.memory <= report.budget
+    assert report.seconds > 0
+    assert json.loads(json.dumps(report.as_dict()))["shape"] == [20, 30]
+    assert "20 × 30" in str(report)
+
+
+def test_a_dry_run_says_what_would_be_done(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(6.0))
+    report = jobs.convert(tmp_path / "a.npy", tmp_path / "b.zarr", dry_run=True)
+    assert (report.stored, report.seconds) == (0, 0)
+    assert "would read" in str(report)
+    assert os.listdir(tmp_path) == ["a.npy"]
+    with pytest.raises(errors.TargetExistsError, match="overwrite=True"):
+        jobs.convert(tmp_path / "a.npy", tmp_path / "a.npy", dry_run=True)
+
+
+def test_a_file_can_be_converted_onto_itself(tmp_path):
+    values = np.arange(6.0)
+    np.save(tmp_path / "a.npy", values)
+    jobs.convert(tmp_path / "a.npy", tmp_path / "a.npy", dtype="f4", overwrite=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), values.astype("f4"))
+
+
+def test_what_a_folder_stores(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "x").write_bytes(bytes(10))
+    (tmp_path / "y").write_bytes(bytes(5))
+    assert jobs.stored_bytes(str(tmp_path)) == 15
+    assert jobs.stored_bytes(str(tmp_path / "y")) == 5
+    assert jobs.stored_bytes(str(tmp_path / "none")) == 0
+
+
+def convert(source, target):
+    """Convert raw bytes and return what was planned."""
+    options = {"dtype": "u1", "shape": (-1, 1024)}
+    return jobs.convert(source, target, options=options, overwrite=True, durability="process").memory
+
+
+@pytest.mark.memory
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("suffix", ["npy", "zarr", "h5"])
+def test_a_conversion_stays_within_its_budget(tmp_path, suffix):
+    for name, size in (("small.raw", 4096), ("large.raw", 512 * MIB)):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(size)
+    target = str(tmp_path / f"t.{suffix}")
+    peak = memory_child.measure(
+        convert,
+        small=[str(tmp_path / "small.raw"), target],
+        large=[str(tmp_path / "large.raw"), target],
+        budget=64 * MIB,
+    )
+    peak.check()
+    assert peak.planned > 0
