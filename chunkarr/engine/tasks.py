@@ -7,11 +7,12 @@ that it copied out of the slab. Nothing here knows which scheduler runs it.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.buffers import ALIGNMENT
+from chunkarr.buffers import ALIGNMENT, aligned
 from chunkarr.errors import CancelledError
 from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, region_slices, shift, tiles
 from chunkarr.ops.reductions import REDUCTIONS, Leaf, Reduction
@@ -137,83 +138,108 @@ def _kept_axes(shaped: Shaped) -> tuple[tuple[int, ...], int]:
     return (*lead, *shaped.axes, *trail), len(lead)
 
 
-def _global_index(shaped: Shaped, box: Region, leaf: Region) -> Callable[[Block], Block]:
+@dataclass(frozen=True, slots=True)
+class _LeafIndex:
     """Map positions in a leaf, flattened along the reduced axes, to those of the whole array."""
-    lengths = tuple(shaped.shape[k] for k in shaped.axes)
-    local = region_shape(leaf)
-    starts = tuple(box[k][0] + a for k, (a, _) in zip(shaped.axes, leaf, strict=True))
-    if len(lengths) == 1:
-        return lambda at: at + starts[0]
 
-    def to_whole(at: Block) -> Block:
-        places = np.unravel_index(at, local)
-        moved = tuple(p + s for p, s in zip(places, starts, strict=True))
-        return np.asarray(np.ravel_multi_index(moved, lengths))
+    starts: tuple[int, ...]  # where the leaf starts along the reduced axes
+    local: Shape  # its shape along them
+    lengths: Shape  # that of the array
 
-    return to_whole
+    def __call__(self, at: Block) -> Block:
+        """Return the flat positions in C order."""
+        if len(self.lengths) == 1:
+            return at + self.starts[0]
+        places = np.unravel_index(at, self.local)
+        moved = tuple(p + s for p, s in zip(places, self.starts, strict=True))
+        return np.asarray(np.ravel_multi_index(moved, self.lengths))
 
 
-class _Cell:
-    """Reduce one cell over one kept block, tile by tile."""
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """One leaf over one tile of the kept block, in a cell of a known shape."""
 
-    def __init__(self, stage: ReduceStage, kept: Region, memory: Block, flags: Flags) -> None:
-        self.stage, self.kept, self.memory, self.flags = stage, kept, memory, flags
+    keys: tuple[tuple[Any, ...], ...]  # what it is of each operand's block
+    shape: Shape
+    three: Shape  # (leading kept, reduced, trailing kept)
+    leaf: tuple[slice, ...]  # along the reduced axes, within the cell
+
+
+class _Cells:
+    """Reduce cells tile by tile; what depends on their shapes only is worked out once."""
+
+    def __init__(self, stage: ReduceStage, memory: Block, flags: Flags) -> None:
+        self.stage, self.memory, self.flags = stage, memory, flags
         self.shaped = stage.shaped
         self.fused: Fused = stage.flow.units[-1].op  # type: ignore[assignment]
         self.order, self.lead = _kept_axes(self.shaped)
+        self.straight = self.order == tuple(range(len(self.order)))
         self.rows: list[Reduction] = [REDUCTIONS[job.row] for job in stage.jobs]
         self.slots: dict[Shape, list[Block]] = {}
         self.limit = INNER if self.shaped.inner else OUTER
-        last = max(self.shaped.axes, default=-1)
-        trailing = math.prod(b - a for k, (a, b) in zip(self.shaped.kept, kept, strict=True) if k > last)
-        self.trailing_one = not self.shaped.inner and trailing == 1
+        self.inner = self.shaped.inner
+        self.axes = self.shaped.axes
+        self.lengths = tuple(self.shaped.shape[k] for k in self.axes)
+        self.tilings: dict[Any, list[tuple[tuple[slice, ...], list[_Tile]]]] = {}
 
     def run(self, blocks: list[Block], box: Region) -> Iterator[tuple[tuple[slice, ...], list[State]]]:
         """Yield for each tile of the kept block its slices and the state of each job over this cell."""
-        reduced_shape = tuple(b - a for a, b in (box[k] for k in self.shaped.axes))
-        leaves = tiles(reduced_shape, self.limit)
-        room = max(1, TILE // max(1, math.prod(leaves[0][1])))
         shapes = [b.shape for b in blocks]
-        for kept_key, kept_shape in tiles(region_shape(self.kept), room):
+        shape = region_shape(box)
+        tiling = self.tilings.get((shape, *shapes))
+        if tiling is None:
+            tiling = self.tilings[(shape, *shapes)] = self._tiling(shape, shapes)
+        starts = tuple(box[k][0] for k in self.axes)
+        for kept_key, leaves in tiling:
             counters = [_Counter(row.combine, 2) for row in self.rows]
-            for leaf_key, leaf_shape in leaves:
-                self._leaf(blocks, shapes, box, (kept_key, kept_shape), (leaf_key, leaf_shape), counters)
+            for tile in leaves:
+                self._leaf(blocks, tile, starts, counters)
             yield kept_key, [c.finish() for c in counters]
 
-    def _leaf(  # noqa: PLR0913 - the corner of two loops
-        self, blocks: list[Block], shapes: list[Shape], box: Region, kept: Any, leaf: Any, counters: list[_Counter]  # noqa: ANN401
-    ) -> None:
-        shaped, fused = self.shaped, self.fused
-        key = shaped.box(kept[0], leaf[0])
-        shape = shaped.box(kept[1], leaf[1])
-        values: list[Any] = [b[(*k, ...)] for b, k in zip(blocks, operand_keys(key, shapes), strict=True)]  # type: ignore[arg-type]
-        if fused.steps:
-            held = self.slots.get(shape)  # type: ignore[call-overload]
+    def _tiling(self, shape: Shape, shapes: list[Shape]) -> list[tuple[tuple[slice, ...], list[_Tile]]]:
+        """Cut a cell of ``shape`` into tiles: over the kept axes, and for each its leaves."""
+        leaves = tiles(tuple(shape[k] for k in self.axes), self.limit)
+        room = max(1, TILE // max(1, math.prod(leaves[0][1])))
+        result = []
+        for kept_key, kept_shape in tiles(tuple(shape[k] for k in self.shaped.kept), room):
+            column = []
+            for leaf_key, leaf_shape in leaves:
+                key: Any = self.shaped.box(kept_key, leaf_key)  # type: ignore[arg-type]
+                whole: Any = self.shaped.box(kept_shape, leaf_shape)  # type: ignore[arg-type]
+                leads = math.prod(whole[k] for k in self.order[: self.lead])
+                three = (leads, math.prod(leaf_shape), math.prod(kept_shape) // max(1, leads))
+                keys = tuple((*k, ...) for k in operand_keys(key, shapes))
+                column.append(_Tile(keys, whole, three, leaf_key))
+            result.append((kept_key, column))
+        return result
+
+    def _leaf(self, blocks: list[Block], tile: _Tile, starts: tuple[int, ...], counters: list[_Counter]) -> None:
+        values: list[Any] = [b[k] for b, k in zip(blocks, tile.keys, strict=True)]
+        if self.fused.steps:
+            held = self.slots.get(tile.shape)
             if held is None:
-                held = self.slots[shape] = fused.carve(self.memory, shape)  # type: ignore[index, arg-type]
+                held = self.slots[tile.shape] = self.fused.carve(self.memory, tile.shape)
             values += held
-            fused.evaluate(values, self.flags)
-        count = math.prod(leaf[1])
-        leads = math.prod(shape[k] for k in self.order[: self.lead])  # type: ignore[misc]
-        three = (leads, count, math.prod(kept[1]) // max(1, leads))
-        index = _global_index(shaped, box, tuple((s.start, s.stop) for s in leaf[0]))
-        at = iter(fused.results)
+            self.fused.evaluate(values, self.flags)
+        self.flags.name = "reduce"
+        offsets = tuple(s.start + a for s, a in zip(tile.leaf, starts, strict=True))
+        index = _LeafIndex(offsets, tuple(s.stop - s.start for s in tile.leaf), self.lengths)
         ready: dict[int, Block] = {}
-
-        def tile() -> Block:
-            place = next(at)
-            if place not in ready:
-                value = values[place]
-                if value.shape != shape:
-                    value = np.broadcast_to(value, shape)
-                ready[place] = value.transpose(self.order).reshape(three)
-            return ready[place]
-
+        at = 0
         for job, row, counter in zip(self.stage.jobs, self.rows, counters, strict=True):
-            x = tile()
-            mask = tile() if job.masked else None
-            self.flags.name = "reduce"
-            counter.push(row.leaf(x, mask, Leaf(job.asked, job.states, shaped.inner, index)))
+            x = self._layout(values, self.fused.results[at], tile, ready)
+            mask = self._layout(values, self.fused.results[at + 1], tile, ready) if job.masked else None
+            at += 1 + job.masked
+            counter.push(row.leaf(x, mask, Leaf(job.asked, job.states, self.inner, index)))
+
+    def _layout(self, values: list[Any], place: int, tile: _Tile, ready: dict[int, Block]) -> Block:
+        """Return a value as (leading kept, reduced, trailing kept)."""
+        if place not in ready:
+            value = values[place]
+            if value.shape != tile.shape:
+                value = np.broadcast_to(value, tile.shape)
+            ready[place] = (value if self.straight else value.transpose(self.order)).reshape(tile.three)
+        return ready[place]
 
 
 def run_reduce(stage: ReduceStage, start: int, stop: int, context: Context) -> tuple[list[Any], list[tuple[str, str]]]:
@@ -226,32 +252,30 @@ def run_reduce(stage: ReduceStage, start: int, stop: int, context: Context) -> t
     sink = len(stage.flow.units) - 1
     fused: Any = stage.flow.units[sink].op
     tile = min(TILE, math.prod(stage.shaped.cells.steps))
-    memory = np.empty(fused.temporary_bytes(tile) + ALIGNMENT, np.uint8)
-    with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
+    temporaries = aligned(fused.temporary_bytes(tile))
+    with context.slabs.take(stage.allowance + temporaries) as slab, np.errstate(all="call", call=flags):
+        work = _Cells(stage, slab[:temporaries], flags)
         for item in range(start, stop):
             block, group = divmod(item, stage.groups)
             kept = shift(next(boxes(stage.kept_blocks, block, block + 1)), stage.kept_origin)
-            states = _reduce_group(stage, kept, group, (slab, memory), flags, context)
+            states = _reduce_group(work, kept, group, slab[temporaries:], context)
             answers.append(_finish(stage, kept, states) if stage.groups == 1 else states)
     return answers, list(flags.seen)
 
 
-def _reduce_group(
-    stage: ReduceStage, kept: Region, group: int, memory: tuple[Block, Block], flags: Flags, context: Context
-) -> list[State]:
+def _reduce_group(work: _Cells, kept: Region, group: int, slab: Block, context: Context) -> list[State]:
     """Return the states of all jobs over one group of cells and one kept block."""
-    shaped, flow = stage.shaped, stage.flow
-    cell = _Cell(stage, kept, memory[1], flags)
-    counters = [_Counter(row.combine, stage.fan_in) for row in cell.rows]
+    stage, shaped, flow = work.stage, work.shaped, work.stage.flow
+    counters = [_Counter(row.combine, stage.fan_in) for row in work.rows]
     shape = region_shape(kept)
     cells = stage.cells_of(group)
     for reduced in boxes(shaped.reduced_grid, cells.start, cells.stop):
         context.check()
         box = shaped.box(kept, reduced)
         program: Program = compile_flow(flow, {len(flow.units) - 1: [box]}, stream=True)
-        blocks = run(program, memory[0], flags)
+        blocks = run(program, slab, work.flags)
         whole: list[State] | None = None
-        for key, states in cell.run(blocks, box):
+        for key, states in work.run(blocks, box):
             if region_size(tuple((s.start, s.stop) for s in key)) == math.prod(shape):
                 whole = [tuple(a.reshape(shape) for a in s) for s in states]
                 break
