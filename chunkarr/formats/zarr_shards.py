@@ -9,12 +9,12 @@ Source: the sharding codec of Zarr v3, https://zarr-specs.readthedocs.io/en/late
 from __future__ import annotations
 
 import math
-import operator
 import os
 import stat
 import threading
 from collections import OrderedDict
 from itertools import product
+from operator import itemgetter
 from typing import Any
 
 import google_crc32c
@@ -34,8 +34,7 @@ RUN = 1 << 20  # bytes read in one call at most, if a single chunk does not take
 KEPT_INDEX = 1 << 16  # bytes of the largest index that is kept
 KEPT = 32  # indexes kept per array
 
-_is_whole = operator.itemgetter(3)  # of a Piece
-Entry = tuple[int, int, tuple[Any, ...]]  # offset, length, pieces
+Entry = tuple[int, int, tuple[Any, ...], tuple[Any, ...], bool]  # offset, length, in the output, in it, all of it
 
 
 class ShardReader(ChunkReader):
@@ -90,33 +89,32 @@ class ShardReader(ChunkReader):
         perm, decode = self.meta.encoding.perm, self.decode
         first = 0
         while first < len(entries):
-            begin, _, pieces = entries[first]
+            begin, _, at, _, _ = entries[first]
             if begin == NOT_STORED:
-                self.absent(path, box[(*[piece[1] for piece in pieces], ...)])
+                self.absent(path, box[at])
                 first += 1
                 continue
             last = self._run_end(entries, first)
             fsio.read_into(fd, run[: entries[last - 1][0] + entries[last - 1][1] - begin], begin, path)
-            for offset, n, pieces in entries[first:last]:
-                part = box[(*[piece[1] for piece in pieces], ...)]
+            for offset, n, at, within, covered in entries[first:last]:
+                part = box[at]
                 encoded = run[offset - begin :]
                 try:
-                    if direct and all(map(_is_whole, pieces)):
+                    if direct and covered:
                         decode(encoded, n, part if perm is None else part.transpose(perm))
                     else:
                         decode(encoded, n, held)
-                        part[...] = kept[tuple([piece[2] for piece in pieces])]
+                        part[...] = kept[within]
                 except CodecError as error:
-                    index = tuple(piece[0] for piece in pieces)
-                    raise CodecError(f"inner chunk {index} {error}") from None
+                    raise CodecError(f"inner chunk at byte {offset} {error}") from None
             first = last
 
     def _run_end(self, entries: list[Entry], first: int) -> int:
         """Return how far the entries from ``first`` on are read in one call."""
-        begin, n, _ = entries[first]
+        begin, n, *_ = entries[first]
         end, last = begin + n, first + 1
         while last < len(entries):
-            offset, n, _ = entries[last]
+            offset, n, *_ = entries[last]
             if offset + n - begin > self.run or offset - end > GAP:
                 break
             end = max(end, offset + n)
@@ -135,19 +133,32 @@ class ShardReader(ChunkReader):
         index = self._index(fd, path, status, scratch)
         axes = [axis_pieces(c, s.start, s.stop) for c, s in zip(self.meta.chunk, inside, strict=False)]
         window = tuple(slice(axis[0][0], axis[-1][0] + 1) for axis in axes)
-        found = index[window].reshape(-1, 2).tolist()
-        entries = [(offset, n, pieces) for (offset, n), pieces in zip(found, product(*axes), strict=True)]
-        for offset, n, pieces in entries:
-            if offset == n == NOT_STORED:
-                continue
-            if offset + n > status.st_size or not 0 < n <= self.limit:
-                where = tuple(piece[0] for piece in pieces)
-                raise CodecError(
-                    f"inner chunk {where}: the index says {n} B at byte {offset}; the file has {status.st_size} B, "
-                    f"a chunk at most {self.limit} B"
-                )
-        entries.sort(key=lambda entry: entry[0])
+        found = index[window].reshape(-1, 2)
+        self._check_entries(found, status.st_size, window)
+        # The Ellipsis makes a view of what has no axes, too.
+        ats = product(*([piece[1] for piece in axis] for axis in axes), (...,))
+        withins = product(*([piece[2] for piece in axis] for axis in axes), (...,))
+        covered = map(all, product(*([piece[3] for piece in axis] for axis in axes)))
+        offsets, lengths = found.T.tolist()
+        entries = list(zip(offsets, lengths, ats, withins, covered, strict=True))
+        entries.sort(key=itemgetter(0))
         return entries
+
+    def _check_entries(self, found: np.ndarray[Any, Any], size: int, window: tuple[slice, ...]) -> None:
+        """Refuse entries, shape (N, 2), that lie outside the file or are longer than a chunk can be."""
+        offsets, lengths = found[:, 0], found[:, 1]
+        absent = (offsets == NOT_STORED) & (lengths == NOT_STORED)
+        # Not offset + length, which can overflow.
+        good = (lengths > 0) & (lengths <= min(self.limit, size)) & (offsets <= size)
+        good &= lengths <= size - np.minimum(offsets, size)
+        bad = np.flatnonzero(~(good | absent))
+        if bad.size:
+            place = np.unravel_index(bad[0], [piece.stop - piece.start for piece in window])
+            where = tuple(int(i) + piece.start for i, piece in zip(place, window, strict=True))
+            raise CodecError(
+                f"inner chunk {where}: the index says {lengths[bad[0]]} B at byte {offsets[bad[0]]}; "
+                f"the file has {size} B, a chunk at most {self.limit} B"
+            )
 
     def _index(
         self, fd: int, path: str, status: os.stat_result, scratch: np.ndarray[Any, Any]
