@@ -1,0 +1,203 @@
+"""The inputs: made once per size from fixed seeds, the same bytes in every format.
+
+Floats are normal deviates rounded to multiples of 2**-16, as from an instrument of fixed resolution: blosc-lz4 with
+byte shuffle makes them 2.3 times smaller. Frames are Poisson counts, as from a camera: 2 times smaller.
+Files are written by zarr-python (with the zarrs pipeline where there is one) and by blosc2, not by chunkarr.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.harness import Data
+
+__all__ = ["DATASETS", "TINY", "Layout", "frames", "make", "many", "square", "wide"]
+
+TINY = 1 << 16  # bytes of an input in the tests and before the memory is measured
+FULL = 64 << 20  # sizes from here on get real chunks; below, small ones, so that tiny runs still have many
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shape and chunks of one input."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: str = "<f8"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+def square(size: int) -> Layout:
+    """Return a square f8 matrix of at least ``size`` bytes in square chunks (8 MB).
+
+    >>> square(10**9)
+    Layout(shape=(12000, 12000), chunks=(1000, 1000), dtype='<f8')
+    """
+    edge = 1000 if size >= FULL else 16
+    n = -(-math.isqrt(size // 8) // edge) * edge
+    return Layout((n, n), (edge, edge))
+
+
+def wide(size: int) -> Layout:
+    """Return a square f8 matrix of at least twice ``size`` bytes in chunks of whole rows (12.8 MB at 2 GB).
+
+    >>> wide(10**9)
+    Layout(shape=(16000, 16000), chunks=(100, 16000), dtype='<f8')
+    """
+    shape = square(2 * size).shape
+    return Layout(shape, (shape[0] // (160 if size >= FULL else 8), shape[1]))
+
+
+def frames(size: int) -> Layout:
+    """Return a stack of uint16 frames of at least twice ``size`` bytes, a frame a chunk (8 MB)."""
+    edge = 2048 if size >= FULL else 32
+    return Layout((max(2, -(-2 * size // (2 * edge * edge))), edge, edge), (1, edge, edge), "<u2")
+
+
+def many(size: int) -> Layout:
+    """Return a vector of f8 in chunks of 32 KiB: 100,000 of them (3.3 GB) at 1 GB.
+
+    >>> many(10**9)
+    Layout(shape=(409600000,), chunks=(4096,), dtype='<f8')
+    """
+    edge = 4096 if size >= FULL else 32
+    count = max(500, size // 10_000) // 250 * 250
+    return Layout((count * edge,), (edge,))
+
+
+def _normal(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng([seed, rows.start])
+    values = rng.standard_normal((rows.stop - rows.start, *layout.shape[1:]))
+    np.ldexp(np.rint(np.ldexp(values, 16, out=values), out=values), -16, out=values)
+    return values
+
+
+def _counts(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng([seed, rows.start])
+    values = rng.standard_normal((rows.stop - rows.start, *layout.shape[1:]), dtype="f4")
+    # A Poisson variable of mean 200, to the precision of its normal limit; the exact one takes minutes.
+    return np.rint(values * np.sqrt(200) + 200).astype("<u2")
+
+
+def _row_blocks(layout: Layout) -> Iterator[slice]:
+    """Yield the rows of one row of chunks at a time (of many chunks, for a vector)."""
+    step = layout.chunks[0] * (250 if len(layout.shape) == 1 else 1)
+    for start in range(0, layout.shape[0], step):
+        yield slice(start, min(start + step, layout.shape[0]))
+
+
+Maker = Callable[[Data, Path], None]
+Sizes = Callable[[int], Layout]
+Values = Callable[[Layout, int, slice], np.ndarray[Any, Any]]
+
+
+def _npy(sizes: Sizes, seed: int, values: Values = _normal) -> Maker:
+    def write(data: Data, path: Path) -> None:
+        layout = sizes(data.size)
+        target = np.lib.format.open_memmap(path, "w+", np.dtype(layout.dtype), layout.shape)
+        for rows in _row_blocks(layout):
+            target[rows] = values(layout, seed, rows)
+        target.flush()
+
+    return write
+
+
+def _zarr(source: str, sizes: Sizes, *, blosc: bool, chunks: Sizes | None = None, shards: int | None = None) -> Maker:
+    """Return a maker of a Zarr v3 copy of an npy input; ``shards`` is in chunks a side."""
+
+    def write(data: Data, path: Path) -> None:
+        import zarr
+
+        layout, values = (chunks or sizes)(data.size), data.load(source)
+        codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="shuffle") if blosc else None
+        with ExitStack() as stack:
+            if find_spec("zarrs"):
+                stack.enter_context(zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}))
+            target = zarr.create_array(
+                path, shape=layout.shape, dtype=layout.dtype, chunks=layout.chunks, compressors=codec, fill_value=0,
+                shards=tuple(n * shards for n in layout.chunks) if shards else None,
+            )
+            for rows in _row_blocks(layout):
+                target[rows] = values[rows]
+
+    return write
+
+
+def _blosc2(source: str, *, clevel: int) -> Maker:
+    """Return a maker of a blosc2 copy of an npy input, in the chunks and blocks that blosc2 chooses."""
+
+    def write(data: Data, path: Path) -> None:
+        import blosc2  # type: ignore[import-untyped]
+
+        cparams = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=clevel)
+        blosc2.asarray(np.array(data.load(source)), urlpath=str(path), mode="w", cparams=cparams)
+
+    return write
+
+
+def _coarse(size: int) -> Layout:
+    layout = many(size)
+    return Layout(layout.shape, (layout.chunks[0] * 250,))
+
+
+def _wide_square(size: int) -> Layout:
+    return square(2 * size)
+
+
+# In this order: a copy is made from the npy file above it.
+DATASETS: dict[str, tuple[str | None, Maker]] = {
+    "a.npy": (None, _npy(square, 1)),
+    "b.npy": (None, _npy(square, 2)),
+    "a-raw.zarr": ("a.npy", _zarr("a.npy", square, blosc=False)),
+    "b-raw.zarr": ("b.npy", _zarr("b.npy", square, blosc=False)),
+    "a-blosc.zarr": ("a.npy", _zarr("a.npy", square, blosc=True)),
+    "b-blosc.zarr": ("b.npy", _zarr("b.npy", square, blosc=True)),
+    "a-raw.b2nd": ("a.npy", _blosc2("a.npy", clevel=0)),
+    "b-raw.b2nd": ("b.npy", _blosc2("b.npy", clevel=0)),
+    "a-blosc.b2nd": ("a.npy", _blosc2("a.npy", clevel=5)),
+    "b-blosc.b2nd": ("b.npy", _blosc2("b.npy", clevel=5)),
+    "frames.npy": (None, _npy(frames, 3, _counts)),
+    "frames.zarr": ("frames.npy", _zarr("frames.npy", frames, blosc=True)),
+    "many.npy": (None, _npy(many, 4)),
+    "many-8m.zarr": ("many.npy", _zarr("many.npy", many, blosc=True, chunks=_coarse)),
+    "many-32k.zarr": ("many.npy", _zarr("many.npy", many, blosc=True)),
+    "many-shards.zarr": ("many.npy", _zarr("many.npy", many, blosc=True, shards=250)),
+    "x.npy": (None, _npy(_wide_square, 5)),
+    "x-squares.zarr": ("x.npy", _zarr("x.npy", _wide_square, blosc=True)),
+    "x-rows.zarr": ("x.npy", _zarr("x.npy", wide, blosc=True)),
+}
+
+
+def make(data: Data, name: str) -> None:
+    """Make the input ``name``, and what it is copied from, unless it is there.
+
+    Written under another name and renamed, so that what is there is whole.
+    """
+    source, write = DATASETS[name]
+    if source is not None:
+        make(data, source)
+    final = data.root / name
+    if final.exists():
+        return
+    part = final.with_name("part-" + name)
+    if part.is_dir():
+        shutil.rmtree(part)
+    part.unlink(missing_ok=True)
+    write(data, part)
+    os.rename(part, final)
+    # What is still to be written back would disturb the measurements.
+    os.sync()
