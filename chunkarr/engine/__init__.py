@@ -10,6 +10,7 @@ import numpy as np
 
 from chunkarr.engine.contraction import run_contract
 from chunkarr.engine.schedule import Run, Scheduler, call_tasks, scheduler
+from chunkarr.engine.small import compute_small, forget_chunks
 from chunkarr.engine.tasks import combine_groups, run_map, run_reduce
 from chunkarr.errors import StaleExpressionError
 from chunkarr.formats.memory import MemoryStored, MemoryTarget
@@ -18,6 +19,7 @@ from chunkarr.graph import Barrier, Load, Node, topological
 from chunkarr.grid import Grid, Region, region_shape, region_slices
 from chunkarr.plan.contracting import ContractStage
 from chunkarr.plan.planner import Output, plan
+from chunkarr.plan.program import Flags
 from chunkarr.plan.reducing import ReduceStage
 from chunkarr.plan.stages import MapStage, Part, Plan, Result, Stage
 from chunkarr.progress import reporter
@@ -51,6 +53,11 @@ def make_plan(nodes: Sequence[Node]) -> Plan:
 def compute(nodes: Sequence[Node], *, progress: bool | Reporter | None = None) -> list[np.ndarray[Any, Any]]:
     """Return the values of ``nodes`` as new arrays, all in as few passes as they allow."""
     check_fresh(nodes)
+    flags = Flags()
+    small = compute_small(nodes, budget(), flags)
+    if small is not None:
+        _report(flags.seen)
+        return small
     planned = plan([Output(n, _Promise(n)) for n in nodes], budget(), workers())  # type: ignore[arg-type]
     arrays = [np.empty(n.shape, n.dtype) for n in nodes]
     _execute(planned, [MemoryTarget(a) for a in arrays], progress)
@@ -84,6 +91,7 @@ def store(node: Node, target: Target, *, progress: bool | Reporter | None = None
 
 def _execute(planned: Plan, targets: Sequence[Target], progress: bool | Reporter | None) -> None:
     """Run all stages; floating-point events are reported once, in the caller's thread."""
+    forget_chunks()
     chosen = reporter(config.get("progress", False) if progress is None else progress)
     who = scheduler()
     run = Run(scratch_directory(), chosen)
