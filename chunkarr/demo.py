@@ -21,8 +21,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from chunkarr import functions, io, jobs, picture
+from chunkarr import io, jobs, picture
 from chunkarr.errors import ChunkarrError
+from chunkarr.functions.sampling import block_reduce
 from chunkarr.settings import budget, format_bytes
 
 __all__ = ["MemoryWatch", "make_frames", "run"]
@@ -204,20 +205,21 @@ def _work(
     """Do the steps in ``folder``; return the mean, the standard deviation, and what was checked."""
     raw, stack, small = (os.path.join(folder, name) for name in ("frames.raw", "frames.zarr", "small.zarr"))
     nbytes = count * side * side * DTYPE.itemsize
-    shape = (-1, side, side)
+    layout = {"dtype": DTYPE, "shape": (-1, side, side), "offset": HEADER}
+    durable = "process"  # these files need not survive a power failure
     with steps.step("make the frames with NumPy, a raw file", nbytes, ours=False):
         make_frames(raw, count, side)
     with steps.step("convert the raw file to Zarr", nbytes):
-        jobs.convert(raw, stack, options={"dtype": DTYPE, "shape": shape, "offset": HEADER})
+        jobs.convert(raw, stack, options=layout, durability=durable)
     frames = io.open(stack)
     with steps.step("mean and std per pixel; min, max, mean, std of all", nbytes):
         mean, std, *of_all = io.compute(
             frames.mean(axis=0), frames.std(axis=0), frames.min(), frames.max(), frames.mean(), frames.std()
         )
     with steps.step("means of 2 × 2 blocks, float32, saved as Zarr", nbytes):
-        io.save(small, functions.block_reduce(frames, (1, 2, 2), func=np.mean).astype(np.float32))
+        io.save(small, block_reduce(frames, (1, 2, 2), func=np.mean).astype(np.float32), durability=durable)
     with steps.step("compare every value of the raw file and the Zarr", 2 * nbytes):
-        original = io.open(raw, dtype=DTYPE, shape=shape, offset=HEADER)
+        original = io.open(raw, **layout)
         differ = int((original != frames).sum())
     checks = list(_check(raw, small, mean, std, [float(value) for value in of_all], differ))
     return mean, std, checks

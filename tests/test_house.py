@@ -61,13 +61,15 @@ def test_examples_in_docstrings_run(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_says_what_it_offers(name):
     module = importlib.import_module(name)
+    if not os.path.getsize(module.__file__):  # a package that only holds modules
+        return
     assert module.__doc__
     assert len(set(module.__all__)) == len(module.__all__)
     missing = [item for item in module.__all__ if not hasattr(module, item)]
     assert not missing
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", MODULES[1:])  # the root is a list of names
 def test_a_module_is_a_room(name):
     with open(importlib.import_module(name).__file__, encoding="utf-8") as file:
         source = file.read()

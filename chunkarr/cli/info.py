@@ -23,32 +23,36 @@ def command(source: str, dtype: Any, shape: Any, offset: int | None, order: str 
 
     A member of a file is named as in file.h5::/group/x.
     """
-    from chunkarr import io
+    from chunkarr.formats.table import open_stored
 
-    array = io.open(source, **source_options(dtype=dtype, shape=shape, offset=offset, order=order))
-    count = math.prod(-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True))
+    stored = open_stored(source, **source_options(dtype=dtype, shape=shape, offset=offset, order=order))
+    chunks = None if stored.contiguous else stored.grid.steps
+    size = math.prod(stored.shape)
     record = {
         "path": source,
-        "format": array.format,
-        "shape": list(array.shape),
-        "dtype": describe_dtype(array.dtype),
-        "itemsize": array.dtype.itemsize,
-        "size": array.size,
-        "nbytes": array.nbytes,
-        "chunks": list(array.chunks),
-        "chunk_count": count,
+        "format": stored.format,
+        "shape": list(stored.shape),
+        "dtype": describe_dtype(stored.dtype),
+        "itemsize": stored.dtype.itemsize,
+        "size": size,
+        "nbytes": size * stored.dtype.itemsize,
+        "chunks": None if chunks is None else list(chunks),
+        "chunk_count": None if chunks is None else stored.grid.size,
     }
     if json:
         click.echo(as_json(record))
         return
-    chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
+    each = "none, contiguous"
+    if chunks is not None:
+        chunk_bytes = math.prod(chunks) * stored.dtype.itemsize
+        each = f"{_extent(chunks)}, {format_bytes(chunk_bytes)} each, {stored.grid.size:,} in all"
     for name, value in (
         ("path", source),
-        ("format", array.format),
-        ("shape", _extent(array.shape)),
-        ("dtype", f"{array.dtype} ({array.dtype.itemsize} bytes an element)"),
-        ("size", f"{array.size:,} elements, {format_bytes(array.nbytes)}"),
-        ("chunks", f"{_extent(array.chunks)}, {format_bytes(chunk_bytes)} each, {count:,} in all"),
+        ("format", stored.format),
+        ("shape", _extent(stored.shape)),
+        ("dtype", f"{stored.dtype} ({stored.dtype.itemsize} bytes an element)"),
+        ("size", f"{size:,} elements, {format_bytes(size * stored.dtype.itemsize)}"),
+        ("chunks", each),
     ):
         click.echo(f"{name:<8}{value}")
 
