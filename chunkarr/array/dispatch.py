@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["HANDLERS", "as_mask", "call_ufunc", "implements", "outer_operands", "reduce_ufunc"]
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
 
 HANDLERS: dict[Any, Callable[..., Any]] = {}  # NumPy's functions -> ours
 
@@ -42,10 +44,10 @@ REDUCING = {
 }
 
 
-def implements(function: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def implements(function: Any) -> Callable[[Function], Function]:
     """Register the decorated function as what NumPy's ``function`` does with an Array."""
 
-    def register(ours: Callable[..., Any]) -> Callable[..., Any]:
+    def register(ours: Function) -> Function:
         HANDLERS[function] = ours
         return ours
 
@@ -70,12 +72,14 @@ def call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any])
     outs = out if isinstance(out, tuple) else (out,) * ufunc.nout
     if any(isinstance(target, Expression) for target in outs):
         raise ValueError("output array is read-only: an expression cannot be written to; use the returned array")
-    prefill = None if mask is None or outs[0] is None else as_node(outs[0].copy())
-    nodes = elementwise.call(ufunc, [as_operand(i) for i in inputs], where=mask, prefill=prefill, kwargs=asked)
+    casting = asked.get("casting", "same_kind")
+    nodes = elementwise.call(ufunc, [as_operand(i) for i in inputs], where=mask, kwargs=asked)
     results: list[Node | np.ndarray[Any, Any]] = []
     for node, target in zip(nodes, outs, strict=True):
         if target is not None:
-            np.copyto(target, engine.compute([node])[0], casting=asked.get("casting", "same_kind"))
+            if mask is not None:  # in the dtype of the target: its own values must not lose digits
+                node = elementwise.select(mask, elementwise.astype(node, target.dtype, casting), as_node(target.copy()))
+            np.copyto(target, engine.compute([node])[0], casting=casting)
         results.append(node if target is None else target)
     return results
 
@@ -94,7 +98,7 @@ def reduce_ufunc(
     no_out(f"{ufunc.__name__}.reduce", out)
     if ufunc not in REDUCING:
         raise TypeError(f"numpy.{ufunc.__name__}.reduce is not implemented for chunkarr arrays")
-    given = {} if initial is NO_INITIAL or initial is np._NoValue else {"initial": initial}  # type: ignore[attr-defined]  # noqa: SLF001
+    given = {} if initial is NO_INITIAL or initial is np._NoValue else {"initial": initial}  # noqa: SLF001
     node = as_node(array)
     return reduce(node, REDUCING[ufunc], axis, dtype=dtype, keepdims=keepdims, where=as_mask(where), **given)
 

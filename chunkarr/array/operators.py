@@ -83,7 +83,7 @@ class InPlace(Expression):
 
     def __imatmul__(self, other: Any) -> Self:
         """Return ``self @ other`` in this dtype, as a new expression; its shape must be this one."""
-        product = self @ other  # type: ignore[operator]
+        product = np.matmul(self, other)
         if product.shape != self.shape:
             raise ValueError(f"output of shape {product.shape} cannot take the place of an array of shape {self.shape}")
         result: Self = product.astype(self.dtype, casting="same_kind")

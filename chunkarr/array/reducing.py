@@ -16,7 +16,7 @@ from chunkarr.ops.sources import full
 
 __all__ = ["Reducing"]
 
-_NoValue: Any = np._NoValue  # type: ignore[attr-defined]  # noqa: SLF001 - NumPy's mark of an argument not given
+_NoValue: Any = np._NoValue  # noqa: SLF001 - NumPy's mark of an argument not given
 
 
 class Reducing(Expression):
@@ -136,18 +136,18 @@ class Reducing(Expression):
 
     def cumsum(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Self:
         """Return the running sum along ``axis``, or of the flattened array."""
-        result: Any = np.cumsum(self, axis=axis, dtype=dtype, out=out)  # type: ignore[call-overload]
-        return result  # type: ignore[no-any-return]
+        result: Self = np.cumsum(self, axis=axis, dtype=dtype, out=out)
+        return result
 
     def cumprod(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Self:
         """Return the running product along ``axis``, or of the flattened array."""
-        result: Any = np.cumprod(self, axis=axis, dtype=dtype, out=out)  # type: ignore[call-overload]
-        return result  # type: ignore[no-any-return]
+        result: Self = np.cumprod(self, axis=axis, dtype=dtype, out=out)
+        return result
 
     def dot(self, b: Any, out: None = None) -> Self:
         """Return the dot product with ``b``."""
-        result: Any = np.dot(self, b, out=out)  # type: ignore[call-overload]
-        return result  # type: ignore[no-any-return]
+        result: Self = np.dot(self, b, out=out)
+        return result
 
     # --- one by one --------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chunkarr import engine
 from chunkarr.errors import UnsupportedError
 from chunkarr.formats.table import create_target, open_stored
@@ -56,7 +58,7 @@ def write_raw(node: Node, file: Any, sep: str) -> None:
     step = max(1, budget() // 8 // max(1, node.dtype.itemsize))
     for start in range(0, flat.shape[0], step):
         part = take_basic(flat, (Stride(start, 1, min(step, flat.shape[0] - start)),))
-        file.write(engine.compute([part])[0].data if not node.dtype.kind == "M" else engine.compute([part])[0].tobytes())
+        file.write(engine.compute([part])[0].view(np.uint8).data)
 
 
 def _size(node: Node) -> int:

@@ -25,7 +25,8 @@ def only_c_order(order: Any, function: str) -> None:
     if order not in {"C", "c", None}:
         if order in {"F", "A", "K", "f", "a", "k"}:
             raise UnsupportedError(
-                f"{function}: order={order!r} is not supported, only 'C'; transpose() first to take elements in another order"
+                f"{function}: order={order!r} is not supported, only 'C'; "
+                "transpose() first to take elements in another order"
             )
         np.empty(1).reshape(-1, order=order)  # NumPy's own refusal
 
@@ -36,9 +37,11 @@ def chunk_steps(chunks: int | Sequence[int], shape: tuple[int, ...]) -> tuple[in
     >>> chunk_steps((2, -1), (5, 7))
     (2, 7)
     """
-    steps = (chunks,) * len(shape) if isinstance(chunks, int | np.integer) else tuple(chunks)
+    steps: tuple[Any, ...] = (chunks,) * len(shape) if np.isscalar(chunks) else tuple(chunks)  # type: ignore[arg-type]
     if len(steps) != len(shape) or any(not isinstance(s, int | np.integer) or (s < 1 and s != -1) for s in steps):
-        raise GridError(f"chunks {chunks} do not fit shape {shape}: one size of 1 or more per axis, -1 for a whole axis")
+        raise GridError(
+            f"chunks {chunks} do not fit shape {shape}: one size of 1 or more per axis, -1 for a whole axis"
+        )
     return tuple(max(1, n) if s == -1 else int(s) for s, n in zip(steps, shape, strict=True))
 
 

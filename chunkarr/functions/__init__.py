@@ -1,0 +1,82 @@
+"""NumPy's functions for arrays larger than memory."""
+
+# ruff: noqa: A004 - the names are NumPy's, some of which are builtins too
+# ruff: noqa: RUF022 - sorted as Python sorts
+# isort: off
+# fmt: off
+
+from __future__ import annotations
+
+from chunkarr.functions.accumulating import (
+    cumprod, cumsum, cumulative_prod, cumulative_sum, nancumprod, nancumsum,
+)
+from chunkarr.functions.algebra import (
+    diagonal, dot, inner, matmul, matrix_transpose, outer, tensordot, trace, vdot, vecdot,
+)
+from chunkarr.functions.creation import (
+    arange, empty, empty_like, eye, fromfunction, full, full_like, identity, indices, linspace, meshgrid, ones,
+    ones_like, tri, tril, triu, zeros, zeros_like,
+)
+from chunkarr.functions.describing import (
+    can_cast, iscomplexobj, isrealobj, ndim, result_type, shape, size,
+)
+from chunkarr.functions.elementwise import (
+    allclose, angle, around, array_equal, array_equiv, clip, fix, i0, imag, isclose, iscomplex, isneginf,
+    isposinf, isreal, nan_to_num, real, real_if_close, round, select, sinc, where,
+)
+from chunkarr.functions.joining import (
+    append, array_split, block, column_stack, concat, concatenate, dsplit, dstack, hsplit, hstack, pad, repeat,
+    split, stack, tile, unstack, vsplit, vstack,
+)
+from chunkarr.functions.manipulation import (
+    astype, atleast_1d, atleast_2d, atleast_3d, broadcast_arrays, broadcast_to, copy, expand_dims, flip, fliplr,
+    flipud, moveaxis, permute_dims, ravel, reshape, roll, rollaxis, rot90, squeeze, swapaxes, transpose,
+)
+from chunkarr.functions.neighbours import (
+    cross, diff, ediff1d, trapezoid,
+)
+from chunkarr.functions.reducing import (
+    all, amax, amin, any, argmax, argmin, average, count_nonzero, max, mean, min, nanargmax, nanargmin, nanmax,
+    nanmean, nanmin, nanprod, nanstd, nansum, nanvar, prod, ptp, std, sum, var,
+)
+from chunkarr.functions.sampling import (
+    block_reduce,
+)
+from chunkarr.functions.ufuncs import (
+    abs, absolute, acos, acosh, add, arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, asin, asinh,
+    atan, atan2, atanh, bitwise_and, bitwise_count, bitwise_invert, bitwise_left_shift, bitwise_not, bitwise_or,
+    bitwise_right_shift, bitwise_xor, cbrt, ceil, conj, conjugate, copysign, cos, cosh, deg2rad, degrees, divide,
+    divmod, equal, exp, exp2, expm1, fabs, float_power, floor, floor_divide, fmax, fmin, fmod, frexp, gcd,
+    greater, greater_equal, heaviside, hypot, invert, isfinite, isinf, isnan, isnat, lcm, ldexp, left_shift, less,
+    less_equal, log, log10, log1p, log2, logaddexp, logaddexp2, logical_and, logical_not, logical_or, logical_xor,
+    maximum, minimum, mod, modf, multiply, negative, nextafter, not_equal, positive, pow, power, rad2deg, radians,
+    reciprocal, remainder, right_shift, rint, sign, signbit, sin, sinh, spacing, sqrt, square, subtract, tan,
+    tanh, true_divide, trunc,
+)
+
+__all__ = [
+    "abs", "absolute", "acos", "acosh", "add", "all", "allclose", "amax", "amin", "angle", "any", "append",
+    "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin",
+    "around", "array_equal", "array_equiv", "array_split", "asin", "asinh", "astype", "atan", "atan2", "atanh",
+    "atleast_1d", "atleast_2d", "atleast_3d", "average", "bitwise_and", "bitwise_count", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block",
+    "block_reduce", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil", "clip", "column_stack",
+    "concat", "concatenate", "conj", "conjugate", "copy", "copysign", "cos", "cosh", "count_nonzero", "cross",
+    "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "diagonal", "diff", "divide",
+    "divmod", "dot", "dsplit", "dstack", "ediff1d", "empty", "empty_like", "equal", "exp", "exp2", "expand_dims",
+    "expm1", "eye", "fabs", "fix", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax",
+    "fmin", "fmod", "frexp", "fromfunction", "full", "full_like", "gcd", "greater", "greater_equal", "heaviside",
+    "hsplit", "hstack", "hypot", "i0", "identity", "imag", "indices", "inner", "invert", "isclose", "iscomplex",
+    "iscomplexobj", "isfinite", "isinf", "isnan", "isnat", "isneginf", "isposinf", "isreal", "isrealobj", "lcm",
+    "ldexp", "left_shift", "less", "less_equal", "linspace", "log", "log10", "log1p", "log2", "logaddexp",
+    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "matrix_transpose", "max",
+    "maximum", "mean", "meshgrid", "min", "minimum", "mod", "modf", "moveaxis", "multiply", "nan_to_num",
+    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd",
+    "nansum", "nanvar", "ndim", "negative", "nextafter", "not_equal", "ones", "ones_like", "outer", "pad",
+    "permute_dims", "positive", "pow", "power", "prod", "ptp", "rad2deg", "radians", "ravel", "real",
+    "real_if_close", "reciprocal", "remainder", "repeat", "reshape", "result_type", "right_shift", "rint", "roll",
+    "rollaxis", "rot90", "round", "select", "shape", "sign", "signbit", "sin", "sinc", "sinh", "size", "spacing",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "tan", "tanh",
+    "tensordot", "tile", "trace", "transpose", "trapezoid", "tri", "tril", "triu", "true_divide", "trunc",
+    "unstack", "var", "vdot", "vecdot", "vsplit", "vstack", "where", "zeros", "zeros_like",
+]
