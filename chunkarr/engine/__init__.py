@@ -11,7 +11,7 @@ import numpy as np
 from chunkarr.engine.contraction import run_contract
 from chunkarr.engine.schedule import Run, Scheduler, call_tasks, scheduler
 from chunkarr.engine.small import compute_small, forget_chunks
-from chunkarr.engine.tasks import combine_groups, run_map, run_reduce
+from chunkarr.engine.tasks import combine_groups, result_region, run_map, run_reduce
 from chunkarr.errors import StaleExpressionError
 from chunkarr.formats.memory import MemoryStored, MemoryTarget
 from chunkarr.formats.scratch import ScratchArray
@@ -190,14 +190,14 @@ def _run_reduce_stage(stage: ReduceStage, results: dict[int, Stored], run: Run, 
     bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
     ends = [_make(r) for r in stage.results]
     number = stage.kept_blocks.size * stage.groups
-    answers = call_tasks(run, (bound,), run_reduce, _batches(number, 256), stage.workers, who, label)
+    written = tuple(end if stage.groups == 1 and isinstance(end, ScratchArray) else None for end in ends)
+    answers = call_tasks(run, (bound, written), run_reduce, _batches(number, 256), stage.workers, who, label)
     events = [event for _, seen in answers for event in seen]
     items = [item for values, _ in answers for item in values]
     del answers
     for block in range(stage.kept_blocks.size):
         if stage.groups == 1:
-            values = items[block]
-            items[block] = None
+            values, items[block] = items[block], None
         else:
             values, seen = combine_groups(bound, block, items[block * stage.groups : (block + 1) * stage.groups])
             events.extend(seen)
@@ -209,14 +209,10 @@ def _run_reduce_stage(stage: ReduceStage, results: dict[int, Stored], run: Run, 
 
 def _place_values(stage: ReduceStage, block: int, values: list[Any], ends: Sequence[Target]) -> None:
     """Write the values of one kept block to each result."""
-    counts = stage.kept_blocks.counts
-    index = tuple(int(i) for i in np.unravel_index(block, counts)) if counts else ()
-    box = stage.kept_blocks.region(index)
     for value, end in zip(values, ends, strict=True):
-        region = box
-        if len(end.shape) != len(box):  # keepdims
-            bounds = iter(box)
-            region = tuple((0, 1) if k in stage.shaped.axes else next(bounds) for k in range(len(end.shape)))
+        if value is None:  # the task has written it
+            continue
+        region = result_region(stage, block, len(end.shape))
         shaped = value.reshape(region_shape(region))
         if isinstance(end, MemoryTarget):
             end.array[(*region_slices(region), ...)] = shaped

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chunkarr.formats.contract import Target
     from chunkarr.plan.stages import MapStage
 
-__all__ = ["Context", "boxes", "combine_groups", "run_map", "run_reduce"]
+__all__ = ["Context", "boxes", "combine_groups", "result_region", "run_map", "run_reduce"]
 
 Block = np.ndarray[Any, Any]
 State = tuple[Block, ...]
@@ -242,10 +242,13 @@ class _Cells:
         return ready[place]
 
 
-def run_reduce(stage: ReduceStage, start: int, stop: int, context: Context) -> tuple[list[Any], list[tuple[str, str]]]:
+def run_reduce(
+    stage: ReduceStage, ends: tuple[Target | None, ...], start: int, stop: int, context: Context
+) -> tuple[list[Any], list[tuple[str, str]]]:
     """Reduce the items ``start`` ... ``stop``, each one group of cells over one kept block.
 
-    Returns per item, in order, the states of its jobs, or their values where there is one group only.
+    Returns per item, in order, the states of its jobs; where there is one group only, their values, or
+    None for those that were written to their end.
     """
     flags = Flags()
     answers = []
@@ -259,7 +262,7 @@ def run_reduce(stage: ReduceStage, start: int, stop: int, context: Context) -> t
             block, group = divmod(item, stage.groups)
             kept = shift(next(boxes(stage.kept_blocks, block, block + 1)), stage.kept_origin)
             states = _reduce_group(work, kept, group, slab[temporaries:], context)
-            answers.append(_finish(stage, kept, states) if stage.groups == 1 else states)
+            answers.append(_deliver(stage, block, kept, states, ends) if stage.groups == 1 else states)
     return answers, list(flags.seen)
 
 
@@ -288,6 +291,29 @@ def _reduce_group(work: _Cells, kept: Region, group: int, slab: Block, context: 
             counter.push(state)
         context.advance(sum(program.bytes_read.values()))
     return [c.finish() for c in counters]
+
+
+def _deliver(
+    stage: ReduceStage, block: int, kept: Region, states: list[State], ends: tuple[Target | None, ...]
+) -> list[Block | None]:
+    """Turn states into values, and write those that have an end: too many to be returned."""
+    values: list[Block | None] = list(_finish(stage, kept, states))
+    for k, end in enumerate(ends):
+        value = values[k]
+        if end is not None and value is not None:
+            region = result_region(stage, block, len(end.shape))
+            end.write(region, value.reshape(region_shape(region)), np.empty(end.scratch_bytes(region), np.uint8))
+            values[k] = None
+    return values
+
+
+def result_region(stage: ReduceStage, block: int, ndim: int) -> Region:
+    """Return where the values of a kept block lie in a result, which keepdims may have given more axes."""
+    box = next(boxes(stage.kept_blocks, block, block + 1))
+    if len(box) == ndim:
+        return box
+    bounds = iter(box)
+    return tuple((0, 1) if k in stage.shaped.axes else next(bounds) for k in range(ndim))
 
 
 def _finish(stage: ReduceStage, kept: Region, states: list[State]) -> list[Block]:
