@@ -9,22 +9,17 @@ import numpy as np
 
 from chunkarr import engine
 from chunkarr.array import Array, as_node, wrap
-from chunkarr.errors import GridError
-from chunkarr.formats.table import create_target, open_stored
-from chunkarr.graph import Node
-from chunkarr.grid import Grid
+from chunkarr.array.saving import Path, write
+from chunkarr.formats.table import open_stored
 from chunkarr.ops.sources import load as load_node
-from chunkarr.settings import durability as default_durability
 
 if TYPE_CHECKING:
     from chunkarr.progress import Reporter
 
 __all__ = ["asarray", "compute", "load", "open", "save"]
 
-Path = str | os.PathLike[str]
 
-
-def open(path: Path, mode: str = "r", *, format: str | None = None, **options: Any) -> Array:  # noqa: A001, A002, ANN401
+def open(path: Path, mode: str = "r", *, format: str | None = None, **options: Any) -> Array:  # noqa: A001, A002
     """Open the array at ``path``; nothing is read but what describes it.
 
     Parameters
@@ -63,7 +58,7 @@ def open(path: Path, mode: str = "r", *, format: str | None = None, **options: A
     return wrap(load_node(open_stored(os.fspath(path), mode, format, **options)))
 
 
-def load(path: Path, *, format: str | None = None, **options: Any) -> np.ndarray[Any, Any]:  # noqa: A002, ANN401
+def load(path: Path, *, format: str | None = None, **options: Any) -> np.ndarray[Any, Any]:  # noqa: A002
     """Return the whole array at ``path`` as an ndarray, if it fits the memory budget.
 
     Raises
@@ -74,9 +69,9 @@ def load(path: Path, *, format: str | None = None, **options: Any) -> np.ndarray
     return open(path, format=format, **options).compute()
 
 
-def save(  # noqa: PLR0913 - keyword only
-    path: Path, array: Any, *, format: str | None = None, overwrite: bool = False, durability: str | None = None,  # noqa: A002, ANN401
-    progress: bool | Reporter | None = None, **options: Any,  # noqa: ANN401
+def save(
+    path: Path, array: Any, *, format: str | None = None, overwrite: bool = False, durability: str | None = None,  # noqa: A002
+    progress: bool | Reporter | None = None, **options: Any,
 ) -> Array:
     """Write ``array`` to ``path``, block by block; it appears there whole or not at all.
 
@@ -110,24 +105,13 @@ def save(  # noqa: PLR0913 - keyword only
     ...     print(b[-1], b.format)
     81 zarr
     """
-    node = as_node(array)
-    name = os.fspath(path)
-    how = default_durability() if durability is None else durability
-    target = create_target(
-        name, node.shape, node.dtype, format, overwrite=overwrite, durability=how,  # type: ignore[arg-type]
-        **{k: v for k, v in options.items() if v is not None},
+    node = write(
+        as_node(array), path, format=format, overwrite=overwrite, durability=durability, progress=progress, **options
     )
-    engine.store(node, target, progress=progress)
-    raw = {"dtype": node.dtype, "shape": node.shape, "order": options.get("order") or "C"}
-    opened = open_stored(name, "r", format) if not _is_raw(target) else open_stored(name, "r", "raw", **raw)
-    return wrap(load_node(opened))
+    return wrap(node)
 
 
-def _is_raw(target: Any) -> bool:  # noqa: ANN401
-    return getattr(target, "format", "") == "raw"
-
-
-def asarray(values: Any, chunks: int | tuple[int, ...] | None = None) -> Array:  # noqa: ANN401
+def asarray(values: Any, chunks: int | tuple[int, ...] | None = None) -> Array:
     """Return ``values`` as an Array; an ndarray over 64 KiB is not copied but seen read-only.
 
     Parameters
@@ -148,13 +132,10 @@ def asarray(values: Any, chunks: int | tuple[int, ...] | None = None) -> Array: 
     node = as_node(values)
     if chunks is None:
         return wrap(node)
-    steps = (chunks,) * node.ndim if isinstance(chunks, int) else tuple(chunks)
-    if len(steps) != node.ndim or any(s < 1 for s in steps):
-        raise GridError(f"chunks {chunks} do not fit shape {node.shape}: one size of 1 or more per axis")
-    return wrap(Node(node.op, node.inputs, Grid(node.shape, steps)))
+    return wrap(node).rechunk(chunks)
 
 
-def compute(*arrays: Any, progress: bool | Reporter | None = None) -> tuple[np.ndarray[Any, Any], ...]:  # noqa: ANN401
+def compute(*arrays: Any, progress: bool | Reporter | None = None) -> tuple[np.ndarray[Any, Any], ...]:
     """Return the values of several arrays, computed together: what they share is read once.
 
     Examples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -136,17 +136,17 @@ class Reducing(Expression):
 
     def cumsum(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Self:
         """Return the running sum along ``axis``, or of the flattened array."""
-        result: Self = np.cumsum(self, axis=axis, dtype=dtype, out=out)
+        result = cast("Self", np.cumsum(self, axis=axis, dtype=dtype, out=out))
         return result
 
     def cumprod(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Self:
         """Return the running product along ``axis``, or of the flattened array."""
-        result: Self = np.cumprod(self, axis=axis, dtype=dtype, out=out)
+        result = cast("Self", np.cumprod(self, axis=axis, dtype=dtype, out=out))
         return result
 
     def dot(self, b: Any, out: None = None) -> Self:
         """Return the dot product with ``b``."""
-        result: Self = np.dot(self, b, out=out)
+        result = cast("Self", np.dot(self, b, out=out))
         return result
 
     # --- one by one --------------------------------------------------------------------------
