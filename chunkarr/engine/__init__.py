@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chunkarr.engine.contraction import run_contract
+from chunkarr.engine.reserve import RESERVE
 from chunkarr.engine.schedule import Run, Scheduler, call_tasks, scheduler
 from chunkarr.engine.small import compute_small, forget_chunks
 from chunkarr.engine.tasks import combine_groups, result_region, run_map, run_reduce
@@ -59,8 +60,11 @@ def compute(nodes: Sequence[Node], *, progress: bool | Reporter | None = None) -
         _report(flags.seen)
         return small
     planned = plan([Output(n, _Promise(n)) for n in nodes], budget(), workers())  # type: ignore[arg-type]
-    arrays = [np.empty(n.shape, n.dtype) for n in nodes]
-    _execute(planned, [MemoryTarget(a) for a in arrays], progress)
+    with RESERVE.take(planned.memory, planned.budget) as waited:
+        if waited:
+            check_fresh(nodes)
+        arrays = [np.empty(n.shape, n.dtype) for n in nodes]
+        _execute(planned, [MemoryTarget(a) for a in arrays], progress)
     return arrays
 
 
@@ -79,9 +83,10 @@ class _Promise:
 def store(node: Node, target: Target, *, progress: bool | Reporter | None = None) -> Plan:
     """Write the values of ``node`` to ``target`` and commit it; abort it if anything goes wrong."""
     try:
-        check_fresh([node])
         planned = plan([Output(node, target)], budget(), workers())
-        _execute(planned, [target], progress)
+        with RESERVE.take(planned.memory, planned.budget):
+            check_fresh([node])
+            _execute(planned, [target], progress)
         target.commit()
     except BaseException:
         target.abort()

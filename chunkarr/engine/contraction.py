@@ -11,6 +11,7 @@ import numpy as np
 from chunkarr.engine.tasks import boxes
 from chunkarr.grid import Region, region_shape, shift
 from chunkarr.ops.contract import EDGE
+from chunkarr.plan.contracting import panels
 from chunkarr.plan.program import Flags, compile_flow, run
 
 if TYPE_CHECKING:
@@ -70,10 +71,7 @@ def _multiply(stage: ContractStage, target: Target, box: Region, slab: Block, fl
     for at in range(0, op.depth, stage.deep):
         context.check()
         depth = (at, min(at + stage.deep, op.depth))
-        wanted: dict[int, list[Region]] = {}
-        wanted.setdefault(stage.flow.roots[0], []).append((*region[:-1], depth))
-        wanted.setdefault(stage.flow.roots[1], []).append((*region[:-2], depth, region[-1]))
-        program = compile_flow(stage.flow, wanted)
+        program = compile_flow(stage.flow, panels(stage.flow, region, depth))
         blocks = run(program, memory, flags)
         a, b = (block.reshape(block.shape[-2:]) for block in blocks)
         flags.name = "matmul"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chunkarr.buffers import Slabs
+from chunkarr.engine.reserve import RESERVE
 from chunkarr.engine.tasks import Context
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class Run:
         with self.idle:
             self.active += 1
         try:
-            return function(*args, Context(self.slabs, self.cancelled, self.reporter.advance))
+            with RESERVE.inside():
+                return function(*args, Context(self.slabs, self.cancelled, self.reporter.advance))
         finally:
             with self.idle:
                 self.active -= 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chunkarr.engine.reserve import RESERVE
 from chunkarr.formats.cache import CHUNKS, Cached
 from chunkarr.graph import Barrier, Load, Node, topological
 from chunkarr.plan.fuse import flatten
@@ -37,10 +38,13 @@ def compute_small(nodes: Sequence[Node], budget: int, flags: Flags) -> list[np.n
     reads = sum(program.bytes_read.values())
     if program.nbytes + nbytes > budget // 4 or reads > budget // 8:
         return None
-    with np.errstate(all="call", call=flags):
+    with RESERVE.take(program.nbytes + nbytes + reads, budget), np.errstate(all="call", call=flags):
         blocks = run(program, np.empty(max(1, program.nbytes), np.uint8), flags)
-    by_root = dict(zip(wanted, blocks, strict=True))
-    return [np.array(by_root[root], order="C", copy=True) for root in flow.roots]
+        by_root = dict(zip(wanted, blocks, strict=True))
+        values = [np.array(by_root[root], order="C", copy=True) for root in flow.roots]
+    if RESERVE.held:  # a run began meanwhile, which counts on an empty cache
+        forget_chunks()
+    return values
 
 
 def _cached(flow: Any, budget: int) -> dict[int, Stored]:  # noqa: ANN401

@@ -12,10 +12,11 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from chunkarr.buffers import aligned
-from chunkarr.grid import Grid, Region, Shape
+from chunkarr.graph import Load
+from chunkarr.grid import Grid, Region, Shape, region_size, shift
 from chunkarr.ops.contract import EDGE, Contract
 from chunkarr.plan.blocks import memory_error
-from chunkarr.plan.program import compile_flow
+from chunkarr.plan.program import Program, compile_flow
 from chunkarr.plan.stages import Stage
 
 if TYPE_CHECKING:
@@ -44,40 +45,54 @@ def _sizes(steps: Shape, itemsize: int) -> tuple[int, int]:
     return aligned(rows * columns * itemsize), aligned(min(rows, EDGE) * min(columns, EDGE) * itemsize)
 
 
-def plan_contraction(flow: Flow, op: Contract, region: Region, available: int, workers: int) -> tuple[dict[str, Any], dict[int, float]]:
-    """Return the fields of the stage, and the bytes that it reads per Load unit.
+def panels(flow: Flow, region: Region, depth: tuple[int, int]) -> dict[int, list[Region]]:
+    """Return what a product over ``region`` and a range of the contracted axis needs of the two roots."""
+    wanted: dict[int, list[Region]] = {}
+    wanted.setdefault(flow.roots[0], []).append((*region[:-1], depth))
+    wanted.setdefault(flow.roots[1], []).append((*region[:-2], depth, region[-1]))
+    return wanted
+
+
+def first_panel(fields: dict[str, Any]) -> tuple[Region, tuple[int, int]]:
+    """Return the region of a stage's first block, and the first range of the contracted axis."""
+    grid: Grid = fields["blocks"]
+    return shift(grid.region((0,) * len(grid.shape)), fields["origin"]), (0, fields["deep"])
+
+
+def plan_contraction(
+    flow: Flow, op: Contract, region: Region, available: int, workers: int
+) -> tuple[dict[str, Any], dict[int, float], dict[int, float]]:
+    """Return the fields of the stage, the bytes that it reads per Load unit, and those it has a use for.
 
     ``region`` is made of whole tiles. Raises MemoryBudgetError when one tile in one task does not fit.
     """
     shape = tuple(b - a for a, b in region)
-    origin = tuple(a for a, _ in region)
-    lead = (1,) * (len(shape) - 2)
-    best: tuple[float, Any, Any] | None = None
+    best: tuple[float, dict[str, Any], Program, float] | None = None
     smallest = 0
     for rows, columns, deep in product((1, 2, 4, 8), (1, 2, 4, 8), (1, 2, 4)):
-        steps = (*lead, min(rows * EDGE, shape[-2]), min(columns * EDGE, shape[-1]))
-        grid = Grid(shape, steps)
-        box = tuple((a + o, b + o) for (a, b), o in zip(grid.region((0,) * len(shape)), origin, strict=True))
-        depth = (0, min(deep * EDGE, op.depth))
-        wanted = {flow.roots[0]: [(*box[:-1], depth)]}
-        wanted.setdefault(flow.roots[1], []).append((*box[:-2], depth, box[-1]))
-        program = compile_flow(flow, wanted)
-        accumulators, one = _sizes(steps, op.dtype.itemsize)
-        held = program.nbytes + accumulators + one
+        steps = (1,) * (len(shape) - 2) + (min(rows * EDGE, shape[-2]), min(columns * EDGE, shape[-1]))
+        fields: dict[str, Any] = {
+            "op": op, "blocks": Grid(shape, steps), "origin": tuple(a for a, _ in region),
+            "deep": min(deep * EDGE, op.depth),
+        }
+        program = compile_flow(flow, panels(flow, *first_panel(fields)))
+        held = program.nbytes + sum(_sizes(steps, op.dtype.itemsize))
         smallest = min(smallest or held, held)
         count = min(workers, available // held)
         if count < 1:
             continue
-        times = grid.size * -(-op.depth // depth[1])
-        reads = {k: n * float(times) for k, n in program.bytes_read.items()}
-        cost = (sum(reads.values()) + 1) * (1 if count == workers or grid.size == 1 else workers / count)
-        cost *= 1.5 if grid.size < workers else 1
+        blocks = fields["blocks"].size
+        times = float(blocks * -(-op.depth // fields["deep"]))
+        idle = workers / min(count, blocks)
+        cost = (sum(program.bytes_read.values()) * times + op.depth * region_size(region) * op.dtype.itemsize / 64) * idle
         if best is None or cost < best[0]:
-            fields = {
-                "op": op, "blocks": grid, "origin": origin, "deep": depth[1], "workers": count,
-                "allowance": program.nbytes + accumulators + one, "peak": held * count, "tasks": min(512, grid.size),
-            }
-            best = (cost, fields, reads)
+            fields |= {"workers": count, "allowance": held, "peak": held * count, "tasks": min(512, blocks)}
+            best = (cost, fields, program, times)
     if best is None:
         raise memory_error(f"matmul of tiles of {EDGE}x{EDGE} elements", smallest, available)
-    return best[1], best[2]
+    _, fields, program, times = best
+    useful: dict[int, float] = {}
+    for step in program.steps:
+        if isinstance(step.op, Load):
+            useful[step.unit] = useful.get(step.unit, 0) + region_size(step.region) * step.op.dtype.itemsize * times
+    return fields, {k: n * times for k, n in program.bytes_read.items()}, useful

@@ -20,7 +20,7 @@ from chunkarr.ops.contract import EDGE, Contract
 from chunkarr.ops.reduce import Reduce
 from chunkarr.ops.scans import Materialise
 from chunkarr.plan.blocks import REREAD, choose_blocks, memory_error, source_sizes
-from chunkarr.plan.contracting import ContractStage, plan_contraction
+from chunkarr.plan.contracting import ContractStage, first_panel, panels, plan_contraction
 from chunkarr.plan.fuse import Flow, Unit, flatten
 from chunkarr.plan.program import compile_flow
 from chunkarr.plan.reducing import ReduceStage, plan_reduction
@@ -168,7 +168,14 @@ def _plan_contraction(node: Node, region: Region, state: _State) -> None:
     region = Grid(node.shape, edges).round_out(region)
     flow = flatten(node.inputs, _known(node.inputs, state))
     result = state.place(region, node)
-    fields, reads = plan_contraction(flow, op, region, state.available, state.workers)
+    fields, reads, useful = plan_contraction(flow, op, region, state.available, state.workers)
+    costly = _costly(flow, reads, useful)
+    if costly:
+        depth = (0, op.depth)
+        spans = _needs_of(flow, panels(flow, region, depth))
+        needs = _needs_of(flow, panels(flow, *first_panel(fields)))
+        flow = _copied(flow, costly, needs, spans, state)
+        fields, reads, _ = plan_contraction(flow, op, region, state.available, state.workers)
     file_bytes, scratch_bytes = _split_reads(flow, reads)
     label = f"matmul {'x'.join(map(str, node.shape))} over {op.depth}"
     state.stages.append(ContractStage(
@@ -284,23 +291,31 @@ def _cut(  # noqa: PLR0913 - what a cut depends on
     flow: Flow, root: int, region: Region, reads: Mapping[int, float], sample: Region, state: _State
 ) -> tuple[Flow, Mapping[int, float], bool]:
     """Copy sources that would be read too often into scratch; ``sample`` is a block of the pass."""
-    sizes = source_sizes(flow, root, region)
-    costly = [
-        k for k, nbytes in reads.items()
-        if nbytes > REREAD * max(1, sizes.get(k, 0)) and not isinstance(_stored(flow, k), Pending)
-        and _stored(flow, k).format != "memory"
-    ]
+    costly = _costly(flow, reads, source_sizes(flow, root, region))
     if not costly:
         return flow, reads, False
-    needs = _needs_of(flow, root, sample)
-    spans = _needs_of(flow, root, region)
+    return _copied(flow, costly, _needs_of(flow, {root: [sample]}), _needs_of(flow, {root: [region]}), state), reads, True
+
+
+def _costly(flow: Flow, reads: Mapping[int, float], sizes: Mapping[int, float]) -> list[int]:
+    """Return the files among the Load units of which more than about twice ``sizes`` bytes are read."""
+    return [
+        k for k, nbytes in reads.items()
+        if nbytes > REREAD * max(1, sizes.get(k, 0)) and _stored(flow, k).format not in ("memory", "scratch")
+    ]
+
+
+def _copied(
+    flow: Flow, costly: Sequence[int], needs: Mapping[int, Region], spans: Mapping[int, Region], state: _State
+) -> Flow:
+    """Return ``flow`` reading scratch copies of its costly sources; ``needs`` is what a block reads of them."""
     units = list(flow.units)
     for k in costly:
         stored = _stored(flow, k)
         span = spans[k]
         result = state.copies.get((id(stored), span)) or _plan_copy(stored, span, needs.get(k, span), state)
         units[k] = Unit(Load(Pending(stored.shape, result)), ())
-    return replace(flow, units=tuple(units)), reads, True
+    return replace(flow, units=tuple(units))
 
 
 def _stored(flow: Flow, unit: int) -> Stored:
@@ -308,10 +323,10 @@ def _stored(flow: Flow, unit: int) -> Stored:
     return stored
 
 
-def _needs_of(flow: Flow, root: int, region: Region) -> dict[int, Region]:
-    """Return the bounding region that each Load must read for ``region`` of the root."""
+def _needs_of(flow: Flow, wanted: Mapping[int, list[Region]]) -> dict[int, Region]:
+    """Return the bounding region that each Load must read for the wanted regions of units."""
     result: dict[int, Region] = {}
-    for step in compile_flow(flow, {root: [region]}).steps:
+    for step in compile_flow(flow, wanted).steps:
         if isinstance(step.op, Load):
             have = result.get(step.unit)
             result[step.unit] = step.region if have is None else bounding(have, step.region)
