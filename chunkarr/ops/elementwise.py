@@ -125,5 +125,6 @@ def select(condition: Node, x: Any, y: Any) -> Node:  # noqa: ANN401
     """Return ``np.where(condition, x, y)``, of nodes and constants."""
     empties = [np.empty((0,), a.dtype) if isinstance(a, Node) else a for a in (x, y)]
     dtype = np.where(np.empty((0,), bool), *empties).dtype
+    x, y = (a if isinstance(a, Node) else np.asarray(a).astype(dtype) for a in (x, y))  # wraps, as NumPy's where
     condition = condition if condition.dtype == bool else call(np.not_equal, (condition, 0))[0]
     return map_tiles(_choose, (condition, x, y), dtype)
