@@ -103,7 +103,7 @@ def _execute(planned: Plan, targets: Sequence[Target], progress: bool | Reporter
     results: dict[int, Stored] = {}
     ends = iter(targets)
     events: dict[tuple[str, str], None] = {}
-    chosen.start(sum(s.bytes_read + s.bytes_scratch for s in planned.stages), "chunkarr")
+    chosen.start(sum(s.work for s in planned.stages), "chunkarr")
     try:
         for number, stage in enumerate(planned.stages):
             if isinstance(stage, MapStage):

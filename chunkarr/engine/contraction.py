@@ -76,7 +76,7 @@ def _multiply(stage: ContractStage, target: Target, box: Region, slab: Block, fl
         a, b = (block.reshape(block.shape[-2:]) for block in blocks)
         flags.name = "matmul"
         _accumulate(a, b, sums, one, first=at == 0)
-        context.advance(sum(program.bytes_read.values()))
+        context.advance(size)
     target.write(box, sums.reshape(region_shape(box)), np.empty(target.scratch_bytes(box), np.uint8))
 
 

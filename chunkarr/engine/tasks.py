@@ -289,7 +289,7 @@ def _reduce_group(work: _Cells, kept: Region, group: int, slab: Block, context: 
                     a[key] = b.reshape(a[key].shape)
         for counter, state in zip(counters, whole or (), strict=True):
             counter.push(state)
-        context.advance(sum(program.bytes_read.values()))
+        context.advance(region_size(box) * work.fused.dtype.itemsize)
     return [c.finish() for c in counters]
 
 

@@ -35,6 +35,11 @@ class ContractStage(Stage):
     deep: int = EDGE  # elements along the contracted axis that are read at once: whole edges
 
     @property
+    def work(self) -> int:
+        """Return the bytes of the result times the panels that each of its blocks adds up."""
+        return self.results[0].nbytes * -(-self.op.depth // self.deep)  # type: ignore[union-attr]
+
+    @property
     def sizes(self) -> tuple[int, int]:
         """Bytes of the accumulators, and of one product, that a task holds."""
         return _sizes(self.blocks.steps, self.op.dtype.itemsize)  # type: ignore[union-attr]

@@ -279,7 +279,7 @@ def _fuse(members: Sequence[Node], results: Sequence[Node], shape: Shape, positi
         if not in_place:
             free.extend(release)
         steps.append(Step(
-            getattr(op.function, "__name__", "call"), op.function,
+            getattr(op.function, "__name__", "call").lstrip("_"), op.function,
             tuple(inputs[a.index] if isinstance(a, Operand) else Const(a) for a in op.args),
             tuple(outs), op.kwargs,
             None if op.where is None else inputs[op.where.index],

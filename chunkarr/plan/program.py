@@ -239,6 +239,8 @@ def run(program: Program, slab: Block, flags: Flags, outs: Mapping[int, Block] |
             continue
         if step.target is None:
             out = outs[step.unit]  # type: ignore[index]
+        elif not op.dtype.itemsize:  # empty text: nothing to lay out
+            out = np.empty(step.shape, op.dtype)
         else:
             at, nbytes = step.target
             out = slab[at : at + nbytes].view(op.dtype).reshape(step.shape)

@@ -108,6 +108,12 @@ class ReduceStage(Stage):
     level: int = 0  # a group is fan_in ** level cells
     groups: int = 1  # groups along the reduced axes
 
+    @property
+    def work(self) -> int:
+        """Return the bytes of the array that is reduced, over the asked part of the kept axes."""
+        reduced = math.prod(self.shaped.reduced_grid.shape)
+        return math.prod(self.kept_blocks.shape) * reduced * self.flow.units[-1].op.dtype.itemsize
+
     def cells_of(self, group: int) -> range:
         """Return the positions of a group's cells in the C order of the reduced grid."""
         each = self.fan_in**self.level

@@ -117,6 +117,11 @@ class Stage:
     bytes_scratch: int  # read back from scratch
     tasks: int
 
+    @property
+    def work(self) -> int:
+        """Return the bytes that the stage goes through, as its tasks report them: those of its results."""
+        return sum(r.nbytes for r in self.results)
+
     def pending(self) -> dict[int, Result]:
         """Return the earlier results that the flow reads, by position of their unit."""
         return {
