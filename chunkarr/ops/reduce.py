@@ -59,7 +59,8 @@ def reduce(  # noqa: PLR0913 - NumPy's signature
     where: Node | None = None, initial: Any = NO_INITIAL, ddof: float = 0,  # noqa: ANN401
 ) -> Node:
     """Return the reduction of ``node`` by the row ``row``; dtype and errors are NumPy's."""
-    axes = normalize_axes(axis, node.ndim)
+    REDUCTIONS[row].numpy(np.ones((1,) * node.ndim, "i1"), axis=axis)  # NumPy judges the axes
+    axes = normalize_axes(axis, node.ndim) if node.ndim else ()
     count = math.prod(node.shape[k] for k in axes)
     asked = Asked(
         node.dtype, None if dtype is None else np.dtype(dtype), masked=where is not None, initial=initial,
@@ -69,10 +70,10 @@ def reduce(  # noqa: PLR0913 - NumPy's signature
     shape = tuple(
         1 if k in axes else n for k, n in enumerate(node.shape) if keepdims or k not in axes
     )
-    if count == 0 or math.prod(shape) == 0:
-        if math.prod(shape) == 0:
-            return full(shape, np.zeros((), result)[()], result)
+    if count == 0:
         return full(shape, REDUCTIONS[row].empty(asked)[()], result)
+    if 0 in shape:
+        return full(shape, np.zeros((), result)[()], result)
     steps = tuple(
         1 if k in axes else s for k, s in enumerate(node.grid.steps) if keepdims or k not in axes
     )
