@@ -15,8 +15,8 @@ from chunkarr.array.dispatch import as_mask
 from chunkarr.errors import UnsupportedError
 from chunkarr.functions.outputs import deliver
 from chunkarr.ops.layout import broadcast_to
-from chunkarr.ops.reduce import normalize_axes, reduce
-from chunkarr.ops.reductions import NO_INITIAL, REDUCTIONS, Asked
+from chunkarr.ops.reduce import reduce
+from chunkarr.ops.reductions import NO_INITIAL
 
 __all__ = [
     "all", "amax", "amin", "any", "argmax", "argmin", "average", "count_nonzero", "max", "mean", "min", "nanargmax",
@@ -30,8 +30,6 @@ def _reduced(
     dtype: Any = None, where: Any = True, initial: Any = NO_INITIAL, ddof: float = 0,
 ) -> Any:
     """Reduce by a row of the table."""
-    if isinstance(axis, list):
-        raise TypeError("'list' object cannot be interpreted as an integer")
     node = reduce(
         as_node(a), row, axis, dtype=dtype, keepdims=bool(keepdims), where=as_mask(where), initial=initial, ddof=ddof
     )
@@ -169,16 +167,6 @@ def ptp(a: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> An
     return _reduced("ptp", a, axis, out, keepdims)
 
 
-def _indexed(row: str, a: Any, axis: Any, out: Any, keepdims: Any) -> Any:
-    """Find the place of an extreme along one axis, or in the flattened array."""
-    node = as_node(a)
-    if axis is not None:
-        np.argmax(np.zeros((1,) * node.ndim), axis=axis)  # one axis, and NumPy's errors
-    if 0 in (node.shape[k] for k in normalize_axes(axis, node.ndim)):
-        REDUCTIONS[row].empty(Asked(node.dtype))  # raises, also where the result has no elements
-    return _reduced(row, wrap(node), axis, out, keepdims)
-
-
 @implements(np.argmax)
 def argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
     """Return the index of the first maximum along an axis, or in the flattened array.
@@ -189,25 +177,25 @@ def argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: bool = False)
     >>> int(ca.argmax(ca.asarray([3, 7, 7])))
     1
     """
-    return _indexed("argmax", a, axis, out, keepdims)
+    return _reduced("argmax", a, axis, out, keepdims)
 
 
 @implements(np.argmin)
 def argmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
     """Return the index of the first minimum along an axis, or in the flattened array."""
-    return _indexed("argmin", a, axis, out, keepdims)
+    return _reduced("argmin", a, axis, out, keepdims)
 
 
 @implements(np.nanargmax)
 def nanargmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
     """Return the index of the first maximum, NaN left out; ValueError, when computed, where all are NaN."""
-    return _indexed("nanargmax", a, axis, out, keepdims)
+    return _reduced("nanargmax", a, axis, out, keepdims)
 
 
 @implements(np.nanargmin)
 def nanargmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
     """Return the index of the first minimum, NaN left out; ValueError, when computed, where all are NaN."""
-    return _indexed("nanargmin", a, axis, out, keepdims)
+    return _reduced("nanargmin", a, axis, out, keepdims)
 
 
 # --- truth --------------------------------------------------------------------------------------
