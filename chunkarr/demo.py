@@ -205,7 +205,7 @@ def _work(
     """Do the steps in ``folder``; return the mean, the standard deviation, and what was checked."""
     raw, stack, small = (os.path.join(folder, name) for name in ("frames.raw", "frames.zarr", "small.zarr"))
     nbytes = count * side * side * DTYPE.itemsize
-    layout = {"dtype": DTYPE, "shape": (-1, side, side), "offset": HEADER}
+    layout: dict[str, Any] = {"dtype": DTYPE, "shape": (-1, side, side), "offset": HEADER}
     durable = "process"  # these files need not survive a power failure
     with steps.step("make the frames with NumPy, a raw file", nbytes, ours=False):
         make_frames(raw, count, side)
