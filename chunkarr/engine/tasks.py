@@ -148,8 +148,8 @@ class _LeafIndex:
 
     def __call__(self, at: Block) -> Block:
         """Return the flat positions in C order."""
-        if len(self.lengths) == 1:
-            return at + self.starts[0]
+        if len(self.lengths) < 2:
+            return at + sum(self.starts)
         places = np.unravel_index(at, self.local)
         moved = tuple(p + s for p, s in zip(places, self.starts, strict=True))
         return np.asarray(np.ravel_multi_index(moved, self.lengths))
