@@ -90,7 +90,8 @@ def _counts(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
     rng = np.random.default_rng([seed, rows.start])
     values = rng.standard_normal((rows.stop - rows.start, *layout.shape[1:]), dtype="f4")
     # A Poisson variable of mean 200, to the precision of its normal limit; the exact one takes minutes.
-    return np.rint(values * np.sqrt(200) + 200).astype("<u2")
+    counts: np.ndarray[Any, Any] = np.rint(values * np.sqrt(200) + 200).astype("<u2")
+    return counts
 
 
 def _row_blocks(layout: Layout) -> Iterator[slice]:

@@ -176,7 +176,7 @@ def blosc2_open(path: str) -> Any:
 
 def blosc2_lz4() -> Any:
     """Return the compression of what blosc2 stores: that of the Zarr arrays."""
-    import blosc2  # type: ignore[import-untyped]
+    import blosc2
 
     return blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5)
 

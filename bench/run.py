@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -57,6 +58,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Measure the cases that ``argv`` asks for."""
     options = _arguments(argv)
+    # A terminated run removes its gigabytes too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     entries: dict[str, Any] = {}
     with ExitStack() as stack:
         root = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))

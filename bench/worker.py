@@ -57,6 +57,8 @@ def main() -> None:
                 answer = None
                 clear(place)
                 connection.send(("cleared", None))
+    except EOFError:
+        return  # whoever measures is gone
     except Exception as error:  # noqa: BLE001  # whatever a peer raises is its result
         traceback.print_exc()
         connection.send(("failed", f"{type(error).__name__}: {error}".splitlines()[0][:200]))
