@@ -22,7 +22,7 @@ import numpy as np
 from chunkarr import fsio
 from chunkarr.buffers import aligned
 from chunkarr.errors import CorruptChunkError, MissingChunkError
-from chunkarr.formats.zarr_codecs import CodecError, decoder, encoded_limit
+from chunkarr.formats.zarr_codecs import CodecError, decoder, decoder_bytes, encoded_limit
 from chunkarr.formats.zarr_meta import ArrayMeta
 from chunkarr.grid import Region, Shape
 
@@ -99,6 +99,7 @@ class ChunkReader:
         self.size = meta.chunk_bytes
         self.limit = encoded_limit(meta.encoding, self.size)
         self.decode = decoder(meta.encoding, self.size)
+        self.codec_bytes = decoder_bytes(meta.encoding, self.size)
         self.raw = meta.encoding.compressor is None
         # NumPy copies structures field by field and loses padding; their bytes are what is stored.
         self.stored = np.dtype(f"V{meta.stored.itemsize}") if meta.stored.names else meta.stored
@@ -110,9 +111,9 @@ class ChunkReader:
     # --- sizes ---
 
     def scratch_bytes(self, region: Region) -> int:
-        """Return the scratch that reading ``region`` needs: one chunk decoded and one encoded."""
+        """Return what reading ``region`` needs: one chunk decoded, one encoded, and what the codec takes itself."""
         del region
-        return aligned(self.size) + (0 if self.raw else self.limit + 1) + 64
+        return aligned(self.size) + (0 if self.raw else self.limit + 1) + self.codec_bytes + 64
 
     def bytes_read(self, region: Region) -> int:
         """Return the decoded bytes of the chunks that ``region`` touches, or its own if ranges can be read."""

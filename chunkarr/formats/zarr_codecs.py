@@ -19,11 +19,12 @@ from chunkarr import fsio
 from chunkarr.errors import OptionError
 from chunkarr.formats.zarr_meta import Encoding
 
-__all__ = ["CodecError", "Decoder", "Encoder", "checked", "codec_json", "decoder", "encoded_limit", "encoder"]
+__all__ = ["CodecError", "Decoder", "Encoder", "checked", "codec_json", "decoder", "decoder_bytes", "encoded_limit", "encoder"]
 
 Decoder = Callable[[np.ndarray[Any, Any], int, np.ndarray[Any, Any]], None]  # (encoded, its bytes, into)
 Encoder = Callable[[np.ndarray[Any, Any]], Any]  # contiguous chunk -> encoded bytes, without checksum
 
+BLOSC_BLOCK = 1 << 20  # bytes of the largest block that blosc chooses
 PIECE = 1 << 16  # bytes of gzip input at a time
 LEVELS = {"blosc-lz4": 5, "blosc-zstd": 3, "zstd": 3, "gzip": 6}
 LIMITS = {"blosc-lz4": (0, 9), "blosc-zstd": (0, 9), "zstd": (-131072, 22), "gzip": (0, 9)}
@@ -40,6 +41,15 @@ class CodecError(Exception):
 def encoded_limit(encoding: Encoding, size: int) -> int:
     """Return the most bytes that a chunk of ``size`` bytes may take encoded."""
     return size + (size // 64 + 1024 if encoding.compressor else 0) + 4 * encoding.crc
+
+
+def decoder_bytes(encoding: Encoding, size: int) -> int:
+    """Return the bytes that decoding a chunk of ``size`` bytes takes from the C allocator.
+
+    blosc asks for two of its blocks, which have at most 1 MiB when it chooses, aligned; glibc finds no
+    room for the next such request in what the last one left, and holds four.
+    """
+    return 8 * min(size, BLOSC_BLOCK) if encoding.compressor == "blosc" else 0
 
 
 def decoder(encoding: Encoding, size: int) -> Decoder:

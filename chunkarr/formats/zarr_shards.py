@@ -49,9 +49,9 @@ class ShardReader(ChunkReader):
         self._lock = threading.Lock()
 
     def scratch_bytes(self, region: Region) -> int:
-        """Return the scratch that reading ``region`` needs: a decoded chunk, a run of encoded ones, an index."""
+        """Return what reading ``region`` needs: a decoded chunk, a run of encoded ones, an index, the codec's own."""
         del region
-        return aligned(self.size) + aligned(self.run) + aligned(self.index_bytes + 4) + 64
+        return aligned(self.size) + aligned(self.run) + aligned(self.index_bytes + 4) + self.codec_bytes + 64
 
     def read(self, region: Region, out: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
         """Fill ``out`` with ``region``."""

@@ -1,0 +1,267 @@
+"""No operation holds more than the budget allows, on arrays eight times as large.
+
+Each case runs in a child process (`memory_child`): planned peak <= budget, and what the child holds at
+most <= 1.1 x budget + 32 MiB, or MemoryBudgetError before any work. The sources take next to no disk:
+flat files are sparse, chunked ones have one chunk of noise, linked under every chunk's name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pytest
+
+import chunkarr as ca
+from chunkarr import engine
+from chunkarr.errors import MemoryBudgetError
+from chunkarr.formats import zarr as zarr_format
+from chunkarr.jobs import convert
+from tests import memory_child
+
+pytestmark = [pytest.mark.memory, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+
+MIB = 2**20
+RATIO = 8  # bytes of a source for each byte of the budget
+
+
+# --- sources -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a source lies on disk; ``chunk`` None stands for whole rows."""
+
+    chunk: tuple[int | None, ...] = ()  # elements; () is npy
+    codec: str = "none"
+    shard: tuple[int, ...] | None = None
+
+
+LAYOUTS = {
+    "npy": Layout(),
+    "plain": Layout((1024, 1024)),
+    "lz4": Layout((1024, 1024), "blosc-lz4"),
+    "small": Layout((64, 64), "blosc-lz4"),
+    "shards": Layout((128, 128), "blosc-lz4", (1024, 1024)),
+    "rows": Layout((64, None), "blosc-lz4"),
+}
+
+
+def make_npy(path, shape, dtype):
+    """Make an npy file of zeros that takes no disk."""
+    with open(path, "wb") as file:
+        head = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(file, head)
+        file.truncate(file.tell() + math.prod(shape) * np.dtype(dtype).itemsize)
+    return path
+
+
+def make_zarr(path, shape, dtype, layout):
+    """Make a Zarr array whose chunk files are all the same file."""
+    chunk = tuple(min(n, m) if n else m for n, m in zip(layout.chunk, shape, strict=True))
+    unit = chunk if layout.shard is None else tuple(min(n, m) for n, m in zip(layout.shard, shape, strict=True))
+    shards = False if layout.shard is None else unit
+    target = zarr_format.create(path, unit, dtype, chunks=chunk, shards=shards, codec=layout.codec)
+    noise = (np.random.default_rng(0).random(unit) * 100).astype(dtype)
+    region = tuple((0, n) for n in unit)
+    target.write(region, noise, np.empty(target.scratch_bytes(region), np.uint8))
+    target.commit()
+    meta = os.path.join(path, "zarr.json")
+    with open(meta, encoding="utf-8") as file:
+        document = json.load(file)
+    document["shape"] = list(shape)
+    with open(meta, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+    first = last = os.path.join(path, "c", *["0"] * len(shape))
+    boxes = product(*(range(-(-n // u)) for n, u in zip(shape, unit, strict=True)))
+    for number, index in enumerate(boxes):
+        name = os.path.join(path, "c", *map(str, index))
+        if name == first:
+            continue
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        if number % 50_000:
+            os.link(last, name)
+        else:  # a file has at most 65,000 names
+            last = shutil.copy(last, name)
+    return path
+
+
+def shape_of(nbytes, itemsize):
+    """Return (M, N), M about as large as N, of so many bytes, in whole chunks."""
+    columns = 1024
+    while 2 * columns * columns * itemsize <= nbytes:
+        columns *= 2
+    return nbytes // itemsize // columns, columns
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """Return a maker of sources; each is made once."""
+    folder = tmp_path_factory.mktemp("sources")
+    made = {}
+
+    def make(kind, shape, dtype="f8"):
+        key = f"{kind}-{'x'.join(map(str, shape))}-{np.dtype(dtype).str[1:]}-{len(np.dtype(dtype))}"
+        if key not in made:
+            layout, path = LAYOUTS[kind], str(folder / key)
+            made[key] = make_zarr(path + ".zarr", shape, dtype, layout) if layout.chunk else make_npy(path + ".npy", shape, dtype)
+        return made[key]
+
+    yield make
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- operations ----------------------------------------------------------------------------------
+
+
+def saved(suffix, expression, **options):
+    """Return the operation that saves an expression of two sources."""
+    return lambda a, b, out: expression(a, b).save(f"{out}/x{suffix}", **options)
+
+
+def computed(*expressions):
+    """Return the operation that computes expressions of two sources, one after another."""
+    return lambda a, b, out: [np.asarray(e(a, b)) for e in expressions]
+
+
+def conversions(a, b, out):
+    """Convert through all formats."""
+    names = [a.path, f"{out}/1.zarr", f"{out}/2.h5", f"{out}/3.raw"]
+    for left, right in zip(names, names[1:], strict=False):
+        convert(left, right)
+        if left != a.path:
+            shutil.rmtree(left) if os.path.isdir(left) else os.unlink(left)
+
+
+def many_sources(a, b, out):
+    """Add twelve arrays, each opened on its own."""
+    total = ca.open(a.path)
+    for _ in range(5):
+        total = total + ca.open(a.path) + ca.open(b.path)
+    return float((total + ca.open(b.path)).sum())
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation, and what it is run on."""
+
+    work: Callable
+    kinds: str = "npy plain lz4"  # layouts
+    dtype: object = "f8"
+    ratio: float = RATIO  # bytes of a source for each byte of the budget
+    tall: bool = False  # (M, 1024) instead of about square
+    quick: str = ""  # layouts of the default run
+
+
+ALL = "npy plain lz4 small shards rows"
+RECORD = [("x", "f8"), ("k", "i4"), ("name", "S4")]
+CASES = {
+    # one pass, and its kernels
+    "count": Case(computed(lambda a, b: (np.sqrt(a * a + b * b) > 1).sum()), ALL, quick="lz4"),
+    "mean_0": Case(computed(lambda a, b: ((a - b) ** 2).mean(axis=0)), ALL, quick="plain"),
+    "std_1": Case(computed(lambda a, b: a.std(axis=1)), ALL),
+    "sums": Case(computed(lambda a, b: a.sum(axis=0), lambda a, b: a.sum(axis=1), lambda a, b: a.sum()), ALL),
+    "mins": Case(computed(lambda a, b: a.min(axis=0), lambda a, b: a.min(axis=1), lambda a, b: a.min())),
+    "vars": Case(computed(lambda a, b: a.var(axis=0), lambda a, b: a.var(axis=1), lambda a, b: a.var()), ALL),
+    "tall_var": Case(computed(lambda a, b: a.var(axis=1), lambda a, b: a.var(axis=0)), tall=True),
+    "argmax": Case(computed(lambda a, b: a.argmax(axis=0), lambda a, b: a.argmax(axis=1), lambda a, b: a.argmax())),
+    "nanmean": Case(computed(lambda a, b: np.nanmean(a, axis=0), lambda a, b: np.nanmean(a, axis=1))),
+    "any_where": Case(computed(lambda a, b: (a > 1e9).any(axis=0, where=b > 0), lambda a, b: (a > 1e9).any(axis=1, where=b > 0))),
+    "several": Case(lambda a, b, out: ca.compute(a.min(), a.max(), a.mean(), a.std())),
+    "many_sources": Case(many_sources, ALL, quick="plain"),
+    "field": Case(computed(lambda a, b: a["k"].sum(), lambda a, b: a["x"].mean(axis=0)), "npy", dtype=RECORD),
+    # element by element into files
+    "save_zarr": Case(saved(".zarr", lambda a, b: a - b), ALL, quick="lz4"),
+    "save_npy": Case(saved(".npy", lambda a, b: a - b), ALL),
+    "save_hdf5": Case(saved(".h5", lambda a, b: a - b), ALL, quick="npy"),
+    "save_hdf5_gzip": Case(saved(".h5", lambda a, b: a - b, codec="gzip"), "lz4", ratio=2),
+    "save_shards": Case(saved(".zarr", lambda a, b: a - b, shards=(1024, 1024), chunks=(128, 128)), "npy lz4"),
+    "astype": Case(saved(".npy", lambda a, b: a.astype("f4"))),
+    "save_record": Case(saved(".zarr", lambda a, b: a), "npy", dtype=RECORD),
+    "block_reduce": Case(saved(".zarr", lambda a, b: ca.block_reduce(a, (2, 2), np.mean)), ALL, dtype="u2", quick="lz4"),
+    "block_reduce_median": Case(saved(".zarr", lambda a, b: ca.block_reduce(a, (2, 2), np.median)), "lz4", dtype="u2", ratio=4),
+    "block_reduce_pad": Case(saved(".zarr", lambda a, b: ca.block_reduce(a, (3, 3), np.mean)), "npy lz4", dtype="u2"),
+    "convert": Case(conversions, "npy lz4", quick=""),
+    # elements move
+    "full_read": Case(computed(lambda a, b: a), ALL, ratio=0.5, quick="lz4"),
+    "full_difference": Case(computed(lambda a, b: a - b), "npy lz4 small", ratio=0.25),
+    "a_plus_a_t": Case(saved(".zarr", lambda a, b: a + a.T), "npy plain lz4 rows", quick="rows"),
+    "centered": Case(saved(".zarr", lambda a, b: a - a.mean(axis=0)), ALL),
+    "rechunk": Case(saved(".zarr", lambda a, b: a, access="columns"), "npy plain lz4 small rows"),
+    "rechunk_thin": Case(lambda a, b, out: a.save(f"{out}/x.zarr", chunks=(a.shape[0], 16)), "npy rows", quick="rows"),
+    "transpose": Case(saved(".npy", lambda a, b: a.T), "npy plain lz4 rows"),
+    "reshape": Case(saved(".npy", lambda a, b: a.reshape(-1, 3 * 2**8) if a.size % 3 == 0 else a.reshape(-1, a.shape[1] // 4)), "npy plain lz4 rows"),
+    "interleave": Case(saved(".npy", lambda a, b: a.T.reshape(a.shape)), "npy plain lz4 rows"),
+    "ravel_columns": Case(saved(".npy", lambda a, b: a.T.reshape(-1)), "npy lz4"),
+    "concatenate": Case(saved(".npy", lambda a, b: np.concatenate([a, b], axis=1)), "npy plain lz4 rows"),
+    "stack": Case(saved(".npy", lambda a, b: np.stack([a, b], axis=-1)), "npy lz4"),
+    "roll": Case(saved(".npy", lambda a, b: np.roll(a, 37, axis=0)), "npy plain lz4 rows"),
+    "flip": Case(saved(".zarr", lambda a, b: a[::-1, ::-2]), "npy plain lz4 rows"),
+    # barriers
+    "cumsum_0": Case(saved(".npy", lambda a, b: a.cumsum(axis=0)), ALL, quick="lz4"),
+    "cumsum_1": Case(saved(".npy", lambda a, b: a.cumsum(axis=1)), ALL),
+    "cumsum_flat": Case(saved(".npy", lambda a, b: a.cumsum()), "npy lz4 rows"),
+    "cumsum_sliced": Case(computed(lambda a, b: a.cumsum(axis=0)[-3:], lambda a, b: a.cumsum(axis=1)[:, -3:])),
+    "cumsum_f4": Case(saved(".npy", lambda a, b: a.cumsum(axis=0, dtype="f8")), "lz4", dtype="f4"),
+    "matmul_tall": Case(saved(".npy", lambda a, b: a.T @ b), "npy lz4", tall=True, quick="lz4"),
+    "matmul": Case(saved(".npy", lambda a, b: a @ b.T), "npy plain lz4", ratio=2),
+    "tensordot": Case(saved(".npy", lambda a, b: np.tensordot(a, b, axes=((0,), (0,)))), "npy", tall=True),
+}  # fmt: skip
+
+
+def perform(name, paths, folder):
+    """Do a case's work; return the largest plan of what it ran."""
+    import dask.threaded
+    import threadpoolctl  # noqa: F401
+
+    planned = []
+    real = engine.plan
+
+    def noting(*args, **options):
+        planned.append(real(*args, **options))
+        return planned[-1]
+
+    with tempfile.TemporaryDirectory(dir=folder) as out, ca.config.set(scratch=out, durability="process"):
+        engine.plan = noting
+        try:
+            kept = CASES[name].work(*(ca.open(path) for path in paths), out)
+        finally:
+            engine.plan = real
+        del kept
+    return max((p.memory for p in planned), default=0)
+
+
+def measured(name, kind, budget, source, folder):
+    """Run a case on a small and a large source, and return its peak."""
+    case = CASES[name]
+    itemsize = np.dtype(case.dtype).itemsize
+    size = int(budget * case.ratio) // itemsize * itemsize
+    large = (size // itemsize // 1024, 1024) if case.tall else shape_of(size, itemsize)
+    small, large = (source(kind, shape, case.dtype) for shape in ((16, 16), large))
+    return memory_child.measure(
+        perform, small=[name, [small] * 2, str(folder)], large=[name, [large] * 2, str(folder)], budget=budget, timeout=600
+    )
+
+
+QUICK = [(name, kind) for name, case in CASES.items() for kind in case.quick.split()]
+WHOLE = [(name, kind) for name, case in CASES.items() for kind in case.kinds.split()]
+
+
+@pytest.mark.parametrize(("name", "kind"), QUICK)
+def test_work_on_large_arrays_stays_within_the_budget(name, kind, source, tmp_path):
+    measured(name, kind, 64 * MIB, source, tmp_path).check()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("budget", [64 * MIB, 128 * MIB, 256 * MIB])
+@pytest.mark.parametrize(("name", "kind"), WHOLE)
+def test_all_work_on_large_arrays_stays_within_the_budget(name, kind, budget, source, tmp_path):
+    measured(name, kind, budget, source, tmp_path).check()
