@@ -122,9 +122,10 @@ def _zarr(source: str, sizes: Sizes, *, blosc: bool, chunks: Sizes | None = None
 
     def write(data: Data, path: Path) -> None:
         import zarr
+        from zarr.codecs import BloscCodec
 
         layout, values = (chunks or sizes)(data.size), data.load(source)
-        codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="shuffle") if blosc else None
+        codec = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle") if blosc else None
         with ExitStack() as stack:
             if find_spec("zarrs"):
                 stack.enter_context(zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}))

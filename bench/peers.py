@@ -75,8 +75,9 @@ def dask_open(path: str, multiple: int = MULTIPLE) -> Any:
 def zarr_create(path: Path, shape: Sequence[int], dtype: Any, chunks: Sequence[int]) -> Any:
     """Create a Zarr v3 array of blosc-lz4 chunks with zarr-python."""
     import zarr
+    from zarr.codecs import BloscCodec
 
-    codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+    codec = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
     return zarr.create_array(path, shape=tuple(shape), dtype=dtype, chunks=tuple(chunks), compressors=codec,
                              fill_value=0)
 
