@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, shift
+from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, shift, whole
 from chunkarr.ops.reductions import REDUCTIONS, Asked, leaf_nbytes
 from chunkarr.plan.blocks import memory_error
 from chunkarr.plan.fuse import TILE, Flow, Fused
@@ -127,12 +127,14 @@ def _task_peak(flow: Flow, shaped: Shaped, jobs: tuple[Job, ...], kept: Region, 
     counts = grid.counts
     picks = {tuple(0 for _ in counts), tuple(n - 1 for n in counts), tuple(n // 2 for n in counts)}
     sink = len(flow.units) - 1
+    sampled = sum(region_size(grid.region(index)) for index in picks)
+    share = region_size(whole(grid.shape)) / max(1, sampled)  # the last cell may be a short one
     for index in picks:
         region = shaped.box(kept, grid.region(index))
         program = compile_flow(flow, {sink: [region]}, stream=True)
         slab = max(slab, program.nbytes)
         for k, n in program.bytes_read.items():
-            reads[k] = reads.get(k, 0) + n / len(picks) * grid.size  # type: ignore[assignment]
+            reads[k] = reads.get(k, 0) + n * share  # type: ignore[assignment]
     fused: Any = flow.units[sink].op
     assert isinstance(fused, Fused)
     tile = min(TILE, math.prod(shaped.cells.steps))
