@@ -43,7 +43,11 @@ def matmul(a: Node, b: Node) -> Node:
         b = take_basic(b, (Stride(0, 1, b.shape[0]), None))
     if a.shape[-1] != b.shape[-2]:
         np.matmul(np.broadcast_to(np.zeros((), a.dtype), a.shape), np.broadcast_to(np.zeros((), b.dtype), b.shape))
-    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    try:
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:  # NumPy refuses in its own words
+        np.matmul(np.broadcast_to(np.zeros((), a.dtype), a.shape), np.broadcast_to(np.zeros((), b.dtype), b.shape))
+        raise
     a = broadcast_to(astype(a, dtype), lead + a.shape[-2:])
     b = broadcast_to(astype(b, dtype), lead + b.shape[-2:])
     shape = (*lead, a.shape[-2], b.shape[-1])
