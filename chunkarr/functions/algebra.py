@@ -6,7 +6,7 @@ All are `numpy.matmul` of transposed and reshaped arrays; slices of a product co
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from chunkarr.array import Array, as_node, implements, wrap
 from chunkarr.functions.outputs import deliver
 from chunkarr.graph import Node
 from chunkarr.ops import contract, elementwise, layout
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = [
     "diagonal", "dot", "inner", "matmul", "matrix_transpose", "outer", "tensordot", "trace", "vdot", "vecdot",
@@ -150,12 +147,10 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Array:
     [3, 12]
     """
     one, other = as_node(a), as_node(b)
-    left, right = _pairs(axes, one.ndim)
+    left, right = _pairs(axes)
     if len(left) != len(right):
         raise ValueError("shape-mismatch for sum")
-    if _beyond(left, one.ndim) or _beyond(right, other.ndim):
-        raise IndexError("tuple index out of range")
-    if any(one.shape[i] != other.shape[k] for i, k in zip(left, right, strict=True)):
+    if any(one.shape[i] != other.shape[k] for i, k in zip(left, right, strict=True)):  # IndexError as NumPy's
         raise ValueError("shape-mismatch for sum")
     plain = tuple(k % one.ndim for k in left), tuple(k % other.ndim for k in right)
     if any(len(set(axes)) != len(axes) for axes in plain):
@@ -163,18 +158,13 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Array:
     return _contracted(one, other, *plain)
 
 
-def _beyond(axes: Sequence[int], ndim: int) -> bool:
-    return any(not -ndim <= k < ndim for k in axes)
-
-
-def _pairs(axes: Any, ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _pairs(axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the axes of both arrays, as they were given."""
     try:
         left, right = axes
     except TypeError:
         return tuple(range(-axes, 0)), tuple(range(axes))
     pair = tuple((k,) if isinstance(k, int | np.integer) else tuple(k) for k in (left, right))
-    del ndim
     return pair[0], pair[1]
 
 

@@ -345,8 +345,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
     axes = None if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, values.ndim, argname="axis")
     if weights is None:
         result = mean(values, axis, keepdims=keepdims)
-        count = values.size / result.size if result.size else 0.0
-        scale: Any = np.asarray(count, result.dtype)
+        scale: Any = np.asarray(values.size / result.size, result.dtype)  # of no results NumPy has none either
     else:
         wgt = _weights(weights, values, axes)
         kinds = (values.dtype, wgt.dtype, *(("f8",) if values.dtype.kind in "iub" else ()))
