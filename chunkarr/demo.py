@@ -24,7 +24,7 @@ import numpy as np
 from chunkarr import io, jobs, picture
 from chunkarr.errors import ChunkarrError
 from chunkarr.functions.sampling import block_reduce
-from chunkarr.settings import budget, format_bytes
+from chunkarr.settings import budget, config, format_bytes
 
 __all__ = ["MemoryWatch", "make_frames", "run"]
 
@@ -183,7 +183,10 @@ def run(size: int, picture_path: str, say: Callable[[str], object]) -> None:
     say(
         f"{count} frames of {side} × {side} uint16, {format_bytes(nbytes)}, within {format_bytes(budget())} of memory\n"
     )
-    with tempfile.TemporaryDirectory(prefix="chunkarr-demo-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="chunkarr-demo-") as folder,
+        config.set(scratch=os.path.join(folder, "scratch")),
+    ):
         tiny = os.path.join(folder, "tiny")
         os.mkdir(tiny)
         _work(tiny, 4, 32, _Steps(lambda _: None))  # imports everything, so that what follows is the work's own

@@ -198,22 +198,24 @@ def test_a_defect_is_one_line_too(command, stack, monkeypatch):
     assert_error(command("info", stack[0]), 1, "RuntimeError: first second")
 
 
-def least_seconds(command):
-    """Return the shortest of three times that a child process takes."""
+def least_seconds(command, bytecode):
+    """Return the shortest of three times that a child process takes; the first one leaves its bytecode."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(bytecode)
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
-        subprocess.run(command, cwd=os.path.sep, stdout=subprocess.DEVNULL, check=True, timeout=60)
+        subprocess.run(command, cwd=os.path.sep, env=environment, stdout=subprocess.DEVNULL, check=True, timeout=60)
         seconds.append(time.perf_counter() - began)
     return min(seconds)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["info"]], ids=["help", "info"])
-def test_answers_at_once(stack, arguments):
+def test_answers_at_once(stack, arguments, tmp_path):
     """The aim is 0.25 s; machines that run tests are busy, so the yardstick is importing NumPy just now."""
     arguments = [*arguments, stack[0]] if arguments == ["info"] else arguments
-    yardstick = least_seconds([sys.executable, "-P", "-c", "import numpy"])
-    ours = least_seconds([sys.executable, "-P", "-c", "from chunkarr.cli import main; main()", *arguments])
+    yardstick = least_seconds([sys.executable, "-P", "-c", "import numpy"], tmp_path)
+    ours = least_seconds([sys.executable, "-P", "-c", "from chunkarr.cli import main; main()", *arguments], tmp_path)
     assert ours < max(0.25, 4 * yardstick)
 
 
