@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.buffers import ALIGNMENT, aligned
+from chunkarr.buffers import aligned
 from chunkarr.errors import CancelledError
 from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, region_slices, shift, tiles
 from chunkarr.ops.reductions import REDUCTIONS, Leaf, Reduction
@@ -69,9 +69,12 @@ def _map_block(stage: MapStage, target: Target, box: Region, origin: Shape, slab
     """Compute one block; one that turns out larger than planned is cut in two."""
     root = stage.flow.roots[0]
     whole = getattr(target, "array", None)  # memory: blocks are computed in place
-    program = compile_flow(stage.flow, {root: [shift(box, origin)]}, direct=frozenset({root} if whole is not None else ()))
+    wanted, direct = {root: [shift(box, origin)]}, frozenset({root} if whole is not None else ())
+    program = compile_flow(stage.flow, wanted, direct=direct)
     write = 0 if whole is not None else target.scratch_bytes(box)
-    offset = -(-program.nbytes // ALIGNMENT) * ALIGNMENT
+    if aligned(program.nbytes) + write > slab.nbytes:
+        program = compile_flow(stage.flow, wanted, direct=direct, thrifty=True)
+    offset = aligned(program.nbytes)
     if offset + write > slab.nbytes:
         for half in _halves(box, stage.unit, offset + write, stage.allowance):
             _map_block(stage, target, half, origin, slab, flags)

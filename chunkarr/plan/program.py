@@ -93,8 +93,11 @@ def _cost(op: Any, region: Region) -> int:  # noqa: ANN401
     return op.stored.bytes_read(region) if isinstance(op, Load) else region_size(region)
 
 
-def _merged(op: Any, regions: list[Region]) -> list[Region]:  # noqa: ANN401
-    """Take regions together where reading their bounding box costs no more than reading each."""
+def _merged(op: Any, regions: list[Region], *, thrifty: bool) -> list[Region]:  # noqa: ANN401
+    """Take regions together where reading their bounding box costs no more than reading each.
+
+    With ``thrifty`` only those within another: a bounding box may hold more than the regions do.
+    """
     unique = list(dict.fromkeys(regions))
     if len(unique) == 1:
         return unique
@@ -106,7 +109,8 @@ def _merged(op: Any, regions: list[Region]) -> list[Region]:  # noqa: ANN401
             other = done[k]
             both = bounding(region, other)
             if both in (other, region) or (
-                region_size(both) <= 2 * (region_size(region) + region_size(other))
+                not thrifty
+                and region_size(both) <= 2 * (region_size(region) + region_size(other))
                 and _cost(op, both) <= _cost(op, region) + _cost(op, other)
             ):
                 region = both
@@ -118,7 +122,7 @@ def _merged(op: Any, regions: list[Region]) -> list[Region]:  # noqa: ANN401
     return done
 
 
-def _requests(flow: Flow, wanted: Mapping[int, list[Region]]) -> list[list[Region]]:
+def _requests(flow: Flow, wanted: Mapping[int, list[Region]], *, thrifty: bool) -> list[list[Region]]:
     """Return per unit the regions that must be computed, overlaps taken together."""
     needed: list[list[Region]] = [[] for _ in flow.units]
     for unit, regions in wanted.items():
@@ -127,7 +131,7 @@ def _requests(flow: Flow, wanted: Mapping[int, list[Region]]) -> list[list[Regio
         if not needed[k]:
             continue
         unit = flow.units[k]
-        needed[k] = _merged(unit.op, needed[k])
+        needed[k] = _merged(unit.op, needed[k], thrifty=thrifty)
         for region in needed[k]:
             for source, need in zip(unit.inputs, unit.op.needs(region), strict=True):
                 if need is not None:
@@ -136,14 +140,15 @@ def _requests(flow: Flow, wanted: Mapping[int, list[Region]]) -> list[list[Regio
 
 
 def compile_flow(flow: Flow, wanted: Mapping[int, list[Region]], *, direct: frozenset[int] = frozenset(),
-                 stream: bool = False) -> Program:
+                 stream: bool = False, thrifty: bool = False) -> Program:
     """Compile ``flow`` for regions of some units.
 
     Units in ``direct`` are roots whose block goes straight into memory that the caller hands to
     ``run``. With ``stream``, the last unit is a fused sink: its operands become the results.
+    With ``thrifty``, regions that overlap are held each on its own where their bounding box is larger.
     """
     program = Program()
-    needed = _requests(flow, wanted)
+    needed = _requests(flow, wanted, thrifty=thrifty)
     places: list[list[tuple[Region, int]]] = [[] for _ in flow.units]
 
     def refer(unit: int, region: Region) -> tuple[int, tuple[slice, ...] | None]:
