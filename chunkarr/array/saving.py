@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from chunkarr import engine
 from chunkarr.errors import UnsupportedError
-from chunkarr.formats.table import create_target, open_stored
+from chunkarr.formats.table import create_target, format_of_new, identify, open_stored
+from chunkarr.graph import Load, topological
 from chunkarr.ops.layout import reshape, take_basic
 from chunkarr.ops.sources import load
 from chunkarr.selection import Stride
@@ -18,9 +20,12 @@ from chunkarr.settings import durability as default_durability
 
 if TYPE_CHECKING:
     from chunkarr.graph import Node
+    from chunkarr.grid import Shape
     from chunkarr.progress import Reporter
 
-__all__ = ["Path", "write", "write_raw"]
+__all__ = ["Path", "chunks_of_sources", "write", "write_raw"]
+
+LEAST, MOST = 256 << 10, 16 << 20  # bytes of a chunk that is taken over from a source
 
 Path = str | os.PathLike[str]
 
@@ -37,14 +42,42 @@ def write(
 ) -> Node:
     """Write ``node`` to ``path`` and return the node that reads it; see `chunkarr.save`."""
     name = os.fspath(path)
-    how: Any = default_durability() if durability is None else durability
-    given = {k: v for k, v in options.items() if v is not None}
-    target = create_target(name, node.shape, node.dtype, format, overwrite=overwrite, durability=how, **given)
-    engine.store(node, target, progress=progress)
-    if getattr(target, "format", "") != "raw":
+    _store(node, name, format, overwrite, durability, progress, options)
+    if identify(name, format).name != "raw":
         return load(open_stored(name, "r", format))
     order = options.get("order") or "C"
     return load(open_stored(name, "r", "raw", dtype=node.dtype, shape=node.shape, order=order))
+
+
+def _store(
+    node: Node,
+    name: str,
+    format: str | None,  # noqa: A002 - the field's name
+    overwrite: bool,
+    durability: str | None,
+    progress: bool | Reporter | None,
+    options: dict[str, Any],
+) -> None:
+    how: Any = default_durability() if durability is None else durability
+    given = {k: v for k, v in options.items() if v is not None}
+    if not given.keys() & {"chunks", "shards", "access"} and given.get("codec") != "none":
+        row = format_of_new(name, format)
+        steps = chunks_of_sources(node)
+        if row is not None and "chunks" in row.create_options and steps is not None:
+            given["chunks"] = steps
+    target = create_target(name, node.shape, node.dtype, format, overwrite=overwrite, durability=how, **given)
+    engine.store(node, target, progress=progress)
+
+
+def chunks_of_sources(node: Node) -> Shape | None:
+    """Return the chunks that let the largest chunked source be read once, if they are of a usual size.
+
+    None where no source is chunked: any chunks are as good then.
+    """
+    chunked = any(isinstance(n.op, Load) and not n.op.stored.contiguous for n in topological([node]))
+    steps = node.grid.steps
+    nbytes = math.prod(steps) * node.dtype.itemsize
+    return steps if chunked and LEAST <= nbytes <= MOST else None
 
 
 def write_raw(node: Node, file: Any, sep: str) -> None:
@@ -52,7 +85,7 @@ def write_raw(node: Node, file: Any, sep: str) -> None:
     if sep:
         raise UnsupportedError("tofile: text (sep) is not supported; use sep='' for binary")
     if isinstance(file, str | os.PathLike):
-        write(node, file, format="raw", overwrite=True)
+        _store(node, os.fspath(file), "raw", True, None, None, {})
         return
     flat = reshape(node, (_size(node),))
     step = max(1, budget() // 8 // max(1, node.dtype.itemsize))

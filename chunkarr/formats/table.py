@@ -13,7 +13,7 @@ from chunkarr.errors import FormatError, OptionError, TargetExistsError, UnsafeI
 from chunkarr.formats.contract import Stored, Target
 from chunkarr.grid import Shape
 
-__all__ = ["FORMATS", "Format", "create_target", "identify", "open_stored", "split_member"]
+__all__ = ["FORMATS", "Format", "create_target", "format_of_new", "identify", "open_stored", "split_member"]
 
 HEAD = 4096  # bytes of a file that recognising it may look at
 ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
@@ -132,6 +132,17 @@ def _named(name: str) -> Format:
 def _by_suffix(path: str) -> Format | None:
     name = path.rstrip("/").lower()
     return next((row for row in FORMATS if name.endswith(row.suffixes)), None)
+
+
+def format_of_new(path: str, format: str | None = None) -> Format | None:  # noqa: A002 - the user's word
+    """Return the format that a new array at ``path`` would have: the one named, else by its suffix, else None.
+
+    Examples
+    --------
+    >>> format_of_new("x.h5").name
+    'hdf5'
+    """
+    return _named(format) if format is not None else _by_suffix(split_member(path)[0])
 
 
 def identify(path: str, format: str | None = None) -> Format:  # noqa: A002 - the user's word
@@ -287,7 +298,7 @@ def create_target(
         If the format does not take one of the options.
     """
     file, member = split_member(path)
-    row = _named(format) if format is not None else _by_suffix(file)
+    row = format_of_new(file, format)
     if row is None:
         raise _unknown(file, "the name of a new array says its format, and this one")
     _check_options(row, options, row.create_options, "creating")
