@@ -136,18 +136,15 @@ class Reducing(Expression):
 
     def cumsum(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Self:
         """Return the running sum along ``axis``, or of the flattened array."""
-        result = cast("Self", np.cumsum(self, axis=axis, dtype=dtype, out=out))
-        return result
+        return cast("Self", np.cumsum(self, axis=axis, dtype=dtype, out=out))
 
     def cumprod(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Self:
         """Return the running product along ``axis``, or of the flattened array."""
-        result = cast("Self", np.cumprod(self, axis=axis, dtype=dtype, out=out))
-        return result
+        return cast("Self", np.cumprod(self, axis=axis, dtype=dtype, out=out))
 
     def dot(self, b: Any, out: None = None) -> Self:
         """Return the dot product with ``b``."""
-        result = cast("Self", np.dot(self, b, out=out))
-        return result
+        return cast("Self", np.dot(self, b, out=out))
 
     # --- one by one --------------------------------------------------------------------------
 
@@ -164,6 +161,8 @@ class Reducing(Expression):
 
     def conj(self) -> Self:
         """Return the complex conjugates."""
+        if self.dtype.kind in "biuf":
+            return self
         return self._with(elementwise.call(np.conjugate, [self._node])[0])
 
     def conjugate(self) -> Self:

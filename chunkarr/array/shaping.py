@@ -121,7 +121,7 @@ class Shaping(Expression):
             raise UnsupportedError("repeat: repeats must be an int; a count for each element is not supported")
         if repeats < 0:
             raise ValueError("repeats may not contain negative values.")
-        node = self._node if axis is not None else self.ravel()._node  # noqa: SLF001
+        node = self._node if axis is not None and self.ndim else self.ravel()._node  # noqa: SLF001
         at = np.lib.array_utils.normalize_axis_index(operator.index(0 if axis is None else axis), node.ndim)
         head, n, tail = node.shape[:at], node.shape[at], node.shape[at + 1 :]
         wide = layout.broadcast_to(layout.reshape(node, (*head, n, 1, *tail)), (*head, n, int(repeats), *tail))

@@ -51,6 +51,10 @@ class MemoryStored(Stored):
         self.shape, self.dtype = self.array.shape, self.array.dtype
         self.grid = Grid(self.shape, self.shape)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the dtype too: NumPy loses the byte order of arrays without axes below protocol 5."""
+        return _restored, (self.array, self.dtype)
+
     def read(self, region: Region, out: Array, scratch: Array) -> None:  # noqa: ARG002 - the contract's
         """Fill ``out`` with ``region``; see `Stored.read`."""
         check_block(region, out, self.dtype)
@@ -68,6 +72,10 @@ class MemoryStored(Stored):
     def generation(self) -> int:
         """Return 0: that an array in memory changes is not seen."""
         return 0
+
+
+def _restored(array: Array, dtype: np.dtype[Any]) -> MemoryStored:
+    return MemoryStored(array.astype(dtype, copy=False))
 
 
 class MemoryTarget(Target):

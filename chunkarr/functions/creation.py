@@ -72,7 +72,10 @@ def arange(
         start, stop = 0, start
     start, stop = _number(start, "arange", "start"), _number(stop, "arange", "stop")
     step = _number(1 if step is None else step, "arange", "step")
-    if dtype is not None and np.dtype(dtype).kind not in "iufc":
+    if dtype is None:  # that of the types alone, which no length must be made for
+        judge: Any = np.arange
+        dtype = judge(type(start)(0), type(stop)(0), type(step)(1)).dtype
+    if np.dtype(dtype).kind not in "iufc":
         if np.dtype(dtype).kind != "b" or (stop - start) / step > 2:
             np.arange(0.0, 3.0, dtype=dtype)  # NumPy's own refusal
             raise UnsupportedError(f"arange: dtype {np.dtype(dtype)} is not supported; cast with astype")
@@ -111,7 +114,8 @@ def linspace(
     line = wrap(sources.linspace(start, stop, num, endpoint=endpoint, dtype=dtype))
     if not retstep:
         return line
-    return line, np.linspace(start, stop, 2, retstep=True)[1] / ((num - 1 if endpoint else num) or np.nan)
+    parts = num - 1 if endpoint else num
+    return line, np.linspace(start, stop, 2, retstep=True)[1] / (parts if parts > 0 else np.nan)
 
 
 def _scalar(value: Any) -> Any:
@@ -196,8 +200,9 @@ def full(
     extent = phantom(shape).shape
     if np.ndim(fill_value):
         return wrap(layout.broadcast_to(elementwise.astype(as_node(fill_value), kind), extent))
-    value = np.empty((), kind)
-    value[()] = np.asarray(fill_value) if isinstance(fill_value, Array) else fill_value  # NumPy's cast, and its errors
+    value = np.zeros((), kind)
+    if 0 not in extent:  # NumPy's cast, and its errors
+        np.copyto(value, np.asarray(fill_value) if isinstance(fill_value, Array) else fill_value, casting="unsafe")
     return wrap(sources.full(extent, value[()], kind))
 
 
@@ -358,7 +363,7 @@ def triu(m: Any, k: int = 0) -> Array:
 def _triangle(m: Any, k: int, *, lower: bool) -> Array:
     array = asarray(m)
     if not array.ndim:
-        array.shape[-2]  # NumPy's own IndexError
+        raise TypeError(f"{'tril' if lower else 'triu'}: an array of 1 or more dimensions is needed, not 0")
     n, columns = (array.shape * 2)[-2:] if array.ndim == 1 else array.shape[-2:]
     mask = tri(n, columns, k if lower else k - 1, bool)._node  # noqa: SLF001
     zero = np.zeros((), array.dtype)[()]
@@ -382,7 +387,7 @@ def indices(dimensions: Any, dtype: Any = int, sparse: bool = False) -> Any:
     if not shape:
         return zeros((0,), dtype)
     planes = [layout.reshape(sources.indices(shape, k, dtype), (1, *shape)) for k in range(len(shape))]
-    return wrap(layout.concatenate(planes, 0))
+    return wrap(layout.concatenate(planes, 0, dtype))
 
 
 def _along(line: Array, axis: int, ndim: int) -> Array:

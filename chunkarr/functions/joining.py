@@ -371,11 +371,10 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Ar
         parts: list[Array] = []
         for amount, fill in zip(width, value, strict=True):
             count = operator.index(amount)
-            if count < 0:
-                raise ValueError("index can't contain negative values")
             shape = (*result.shape[:axis], count, *result.shape[axis + 1 :])
             parts.append(full(shape, fill.astype(result.dtype), result.dtype))
-        result = concatenate([p for p in (parts[0], result, parts[1]) if p.shape[axis]] or [result], axis)
+        parts.insert(1, result)
+        result = concatenate([p for p in parts if p.shape[axis]] or [result], axis, dtype=result.dtype)
     return result
 
 
@@ -387,5 +386,7 @@ def _pairs(given: Any, ndim: int, name: str) -> Sequence[Sequence[Any]]:
     pairs = np.asarray(given)
     if name == "pad_width" and pairs.dtype.kind not in "iu":
         raise TypeError("`pad_width` must be of integral type.")
+    if name == "pad_width" and (pairs < 0).any():
+        raise ValueError("index can't contain negative values")
     spread: Any = np.broadcast_to(pairs, (ndim, 2))
     return [(before, after) for before, after in spread]

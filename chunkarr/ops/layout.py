@@ -106,7 +106,7 @@ def moved(node: Node, amount: int, axis: int) -> Node:
         )
         return take_basic(node, items)
 
-    return concatenate([part(cut, n), part(0, cut)], axis)
+    return concatenate([part(cut, n), part(0, cut)], axis, node.dtype)
 
 
 class Transpose(View):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chunkarr.formats.memory import MemoryStored
+from chunkarr.formats.runs import plain
 from chunkarr.graph import Kernel, Load, Node
 from chunkarr.grid import Grid, Region, Shape
 
@@ -56,7 +57,8 @@ def constant(array: Any) -> Node:  # noqa: ANN401 - whatever np.asarray takes
     """Return the node of an array in memory: copied when small, else held as a read-only view."""
     values = np.asarray(array)
     if values.nbytes <= 1 << 16:
-        values = values.copy()
+        kind = values.dtype if values.dtype.hasobject else plain(values.dtype)
+        values = values.view(kind).copy().view(values.dtype)  # padding included
     values = values.view()
     values.flags.writeable = False
     return load(MemoryStored(values))
@@ -81,30 +83,30 @@ class Full(Kernel):
 
 
 class Formula(Kernel):
-    """``start + step * index`` along one axis, the same along all others."""
+    """``start + step * index`` along one axis, the same along all others; ``head`` holds the first values as they are."""
 
-    __slots__ = ("axis", "last", "start", "step")
+    __slots__ = ("axis", "head", "start", "step")
 
-    def __init__(  # noqa: PLR0913 - a record
-        self, shape: Shape, dtype: np.dtype[Any], axis: int, start: Any, step: Any, last: Any = None  # noqa: ANN401
+    def __init__(
+        self, shape: Shape, dtype: np.dtype[Any], axis: int, start: Any, step: Any, head: tuple[Any, ...] = ()
     ) -> None:
         super().__init__(shape, dtype)
-        self.axis, self.start, self.step, self.last = axis, start, step, last
+        self.axis, self.start, self.step, self.head = axis, start, step, head
 
     def needs(self, region: Region) -> tuple[Region | None, ...]:  # noqa: ARG002
         """Need nothing."""
         return ()
 
-    def kernel(self, blocks: Sequence[Any], region: Region, out: Any, scratch: Any) -> None:  # noqa: ANN401, ARG002
+    def kernel(self, blocks: Sequence[Any], region: Region, out: Any, scratch: Any) -> None:  # noqa: ARG002
         """Compute the values as NumPy does: index times step, plus start."""
         a, b = region[self.axis]
         index = np.arange(a, b)
         if self.dtype.kind in "fc":
-            index = index.astype(self.dtype if self.last is None else np.result_type(self.dtype, np.float64))
+            index = index.astype(np.result_type(self.dtype, np.float32))
         line = index * self.step
         line = line + self.start
-        if self.last is not None and b == self.shape[self.axis] and b > 1 and b > a:
-            line[-1] = self.last
+        head = self.head[a:b]
+        line[: len(head)] = head
         shape = [1] * len(self.shape)
         shape[self.axis] = b - a
         out[...] = line.astype(self.dtype, copy=False).reshape(shape)
@@ -130,14 +132,15 @@ def arange(start: Any, stop: Any, step: Any, dtype: Any = None) -> Node:  # noqa
     NumPy computes the first two values and repeats their difference, in the result's dtype.
     """
     length = max(0, math.ceil((stop - start) / step)) if start != stop else 0
-    head = np.arange(start, start + 2 * step, step, dtype=dtype)[:2]
-    kind = np.arange(start, start, step, dtype=dtype).dtype if head.size < 1 else head.dtype
-    first = np.asarray(start).astype(kind)
-    if length < 2:
-        delta: Any = np.zeros((), kind) if kind.kind not in "mM" else np.zeros((), np.int64)
-    else:
-        delta = np.asarray(start + step).astype(kind) - first
-    return _generated(Formula((length,), kind, 0, first[()], delta[()] if hasattr(delta, "__getitem__") else delta))
+    kind = np.arange(start, start + step, step).dtype if dtype is None else np.dtype(dtype)
+    two = np.zeros(2, kind)
+    for k in range(min(2, length)):
+        two[k] = start + k * step  # only values that are there may be out of bounds
+    # NumPy steps halves in single precision.
+    wide = np.dtype(np.float32) if kind == np.float16 else kind.newbyteorder("=")
+    first, second = two.astype(wide)
+    step = second - first if length > 1 else second * 0
+    return _generated(Formula((length,), kind, 0, first, step, (first, second)[:length]))
 
 
 def linspace(start: Any, stop: Any, num: int, *, endpoint: bool, dtype: Any) -> Node:  # noqa: ANN401
