@@ -17,13 +17,14 @@ from chunkarr.buffers import aligned
 from chunkarr.graph import Barrier, Elementwise, Load, Node, Op, Operand, broadcast_region, topological
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from chunkarr.formats.contract import Stored
     from chunkarr.grid import Region, Shape
 
-__all__ = ["TILE", "Const", "Flow", "Fused", "Step", "Unit", "flatten"]
+__all__ = ["NARROW", "TILE", "Const", "Flow", "Fused", "Step", "Unit", "flatten"]
 
+NARROW = 2  # blocks that a group reads where reading all sources together does not fit
 TILE = 1 << 16  # elements that pass through a group of calls together
 
 
@@ -130,13 +131,27 @@ class Flow:
 class _Group:
     """Members of a fused group, in topological order, and the nodes that it reads."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, reads: Iterable[int] = ()) -> None:
         self.shape = shape
         self.members: list[Node] = []
+        self.reads = set(reads)  # ids of the nodes that it reads
+
+    def takes(self, node: Node, widest: int | None) -> bool:
+        """Say whether ``node`` may join: a group of its shape that then reads no more than ``widest`` nodes."""
+        if self.shape != node.shape or widest is None:
+            return self.shape == node.shape
+        together = self.reads - {id(node)} | {id(i) for i in node.inputs}
+        return len(together) <= max(widest, len(self.reads))
+
+    def add(self, node: Node) -> None:
+        self.members.append(node)
+        self.reads.discard(id(node))
+        self.reads.update(id(i) for i in node.inputs)
 
 
-def _assign(order: Sequence[Node], roots: Sequence[Node], leaf: Callable[[Node], bool], sink: Shape | None
-            ) -> dict[int, _Group]:
+def _assign(
+    order: Sequence[Node], roots: Sequence[Node], leaf: Callable[[Node], bool], sink: Shape | None, widest: int | None
+) -> dict[int, _Group]:
     """Give each elementwise node its group, consumers first."""
     consumers: dict[int, list[Node | None]] = {id(n): [] for n in order}
     for node in order:
@@ -145,35 +160,38 @@ def _assign(order: Sequence[Node], roots: Sequence[Node], leaf: Callable[[Node],
                 consumers[id(source)].append(node)
     for root in roots:
         consumers[id(root)].append(None)
-    last = _Group(sink) if sink is not None else None
+    last = _Group(sink, (id(r) for r in roots)) if sink is not None else None
     groups: dict[int, _Group] = {}
     for node in reversed(order):
         if not isinstance(node.op, Elementwise) or leaf(node):
             continue
         readers = {id(g): g for g in (last if c is None else groups.get(id(c)) for c in consumers[id(node)])}
         group = next(iter(readers.values())) if len(readers) == 1 else None
-        if group is None or group.shape != node.shape:
+        if group is None or not group.takes(node, widest):
             group = _Group(node.shape)
-        group.members.append(node)
+        group.add(node)
         groups[id(node)] = group
     if last is not None:
         groups[-1] = last
     return groups
 
 
-def flatten(roots: Sequence[Node], resolved: Mapping[int, Stored], *, sink: Shape | None = None) -> Flow:
+def flatten(
+    roots: Sequence[Node], resolved: Mapping[int, Stored], *, sink: Shape | None = None, widest: int | None = None
+) -> Flow:
     """Return the flow that computes ``roots``.
 
     ``resolved`` gives the stored results of barriers (and of cut edges) by the id of their node. With
     ``sink``, the shape of all roots, the flow ends in one fused unit whose results are the roots: what
-    a reduction consumes tile by tile. Otherwise each root is a unit of its own.
+    a reduction consumes tile by tile. Otherwise each root is a unit of its own. A group reads at most
+    ``widest`` blocks, if that is given: more groups, which need not hold all that they read together.
     """
     def leaf(node: Node) -> bool:
         return id(node) in resolved or not node.inputs
 
     order = _order(roots, resolved)
     position = {id(n): k for k, n in enumerate(order)}
-    groups = _assign(order, roots, leaf, sink)
+    groups = _assign(order, roots, leaf, sink, widest)
     last = groups.pop(-1, None)
     for group in {id(g): g for g in groups.values()}.values():
         group.members.sort(key=lambda n: position[id(n)])

@@ -14,6 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from chunkarr.buffers import aligned
+from chunkarr.errors import MemoryBudgetError
 from chunkarr.graph import Barrier, Load, Node, topological
 from chunkarr.grid import Grid, Region, Shape, bounding, region_shape, region_size, whole
 from chunkarr.ops.contract import EDGE, Contract
@@ -21,7 +22,7 @@ from chunkarr.ops.reduce import Reduce
 from chunkarr.ops.scans import Materialise
 from chunkarr.plan.blocks import REREAD, choose_blocks, memory_error, source_sizes
 from chunkarr.plan.contracting import ContractStage, first_panel, panels, plan_contraction
-from chunkarr.plan.fuse import Flow, Unit, flatten
+from chunkarr.plan.fuse import NARROW, Flow, Unit, flatten
 from chunkarr.plan.program import compile_flow
 from chunkarr.plan.reducing import ReduceStage, plan_reduction
 from chunkarr.plan.stages import MapStage, Pending, Plan, Result, Stage
@@ -171,10 +172,7 @@ def _plan_contraction(node: Node, region: Region, state: _State) -> None:
     fields, reads, useful = plan_contraction(flow, op, region, state.available, state.workers)
     costly = _costly(flow, reads, useful)
     if costly:
-        depth = (0, op.depth)
-        spans = _needs_of(flow, panels(flow, region, depth))
-        needs = _needs_of(flow, panels(flow, *first_panel(fields)))
-        flow = _copied(flow, costly, needs, spans, state)
+        flow = _copied(flow, costly, panels(flow, *first_panel(fields)), panels(flow, region, (0, op.depth)), state)
         fields, reads, _ = plan_contraction(flow, op, region, state.available, state.workers)
     file_bytes, scratch_bytes = _split_reads(flow, reads)
     label = f"matmul {'x'.join(map(str, node.shape))} over {op.depth}"
@@ -188,8 +186,7 @@ def _plan_materialise(node: Node, region: Region, state: _State) -> None:
     """Plan a barrier that only holds its input: no second evaluation, no second reading."""
     (source,) = node.inputs
     result = state.place(region, node)
-    flow = flatten([source], _known([source], state))
-    _add_map(flow, region, source.grid, (1,) * node.ndim, result, state, "evaluate once")
+    _add_map(source, region, (1,) * node.ndim, result, state, "evaluate once")
     state.resolved[id(node)] = Pending(node.shape, result)
 
 
@@ -197,11 +194,16 @@ def _plan_reductions(nodes: list[Node], asked: Mapping[int, Region], state: _Sta
     """Plan reductions of one array over the same axes as one stage."""
     reduces: list[Reduce] = [n.op for n in nodes]  # type: ignore[misc]
     inputs = [i for n in nodes for i in n.inputs]
-    flow = flatten(inputs, _known(inputs, state), sink=reduces[0].in_shape)
+    known, shape = _known(inputs, state), reduces[0].in_shape
+    flow = flatten(inputs, known, sink=shape)
     cells = nodes[0].inputs[0].grid
     kept = reduces[0].kept_region(asked[id(nodes[0])])
     results = tuple(state.place(asked[id(n)], n) for n in nodes)
-    fields, reads = plan_reduction(flow, reduces, cells, kept, state.available, state.workers)
+    try:
+        fields, reads = plan_reduction(flow, reduces, cells, kept, state.available, state.workers)
+    except MemoryBudgetError:
+        flow = flatten(inputs, known, sink=shape, widest=NARROW * len(inputs))
+        fields, reads = plan_reduction(flow, reduces, cells, kept, state.available, state.workers)
     sink = len(flow.units) - 1
     domain = reduces[0].needs(asked[id(nodes[0])])[0]
     flow, reads, changed = _cut(flow, sink, domain, reads, _box_of(fields), state)
@@ -232,17 +234,17 @@ def _plan_output(output: Output, state: _State) -> None:
     region = whole(node.shape)
     place = "target"
     result = Result(next(state.key), region, node.dtype, place)
-    flow = flatten([node], _known([node], state))
     unit = target.grid.steps if target is not None else (1,) * node.ndim
-    _add_map(flow, region, node.grid, unit, result, state, "write" if target is not None else "evaluate", target)
+    _add_map(node, region, unit, result, state, "write" if target is not None else "evaluate", target)
 
 
 def _add_map(  # noqa: PLR0913 - what a pass depends on
-    flow: Flow, region: Region, natural: Grid, unit: Shape, result: Result, state: _State, label: str,
-    target: Target | None = None,
+    node: Node, region: Region, unit: Shape, result: Result, state: _State, label: str, target: Target | None = None,
 ) -> None:
     """Choose the blocks of a map stage, cutting edges first where it would read a source too often."""
     direct = result.place == "memory" or getattr(target, "array", None) is not None
+    natural, known = node.grid, _known([node], state)
+    flow = flatten([node], known)
     root = flow.roots[0]
     origin_shape = region_shape(region)
     local = Grid(origin_shape, natural.steps, tuple(
@@ -261,7 +263,12 @@ def _add_map(  # noqa: PLR0913 - what a pass depends on
             current, root, region, local, unit, extra, state.available, state.workers, direct=direct, what=label
         )
 
-    choice = choose(flow)
+    try:
+        choice = choose(flow)
+    except MemoryBudgetError:
+        flow = flatten([node], known, widest=NARROW)
+        root = flow.roots[0]
+        choice = choose(flow)
     box = choice.grid.region(tuple(n // 2 for n in choice.grid.counts))
     sample = tuple((a + o, b + o) for (a, b), (o, _) in zip(box, region, strict=True))
     flow, _, changed = _cut(flow, root, region, choice.reads, sample, state)
@@ -294,7 +301,7 @@ def _cut(  # noqa: PLR0913 - what a cut depends on
     costly = _costly(flow, reads, source_sizes(flow, root, region))
     if not costly:
         return flow, reads, False
-    return _copied(flow, costly, _needs_of(flow, {root: [sample]}), _needs_of(flow, {root: [region]}), state), reads, True
+    return _copied(flow, costly, {root: [sample]}, {root: [region]}, state), reads, True
 
 
 def _costly(flow: Flow, reads: Mapping[int, float], sizes: Mapping[int, float]) -> list[int]:
@@ -306,14 +313,16 @@ def _costly(flow: Flow, reads: Mapping[int, float], sizes: Mapping[int, float]) 
 
 
 def _copied(
-    flow: Flow, costly: Sequence[int], needs: Mapping[int, Region], spans: Mapping[int, Region], state: _State
+    flow: Flow, costly: Sequence[int], block: Mapping[int, list[Region]], all_of: Mapping[int, list[Region]], state: _State
 ) -> Flow:
-    """Return ``flow`` reading scratch copies of its costly sources; ``needs`` is what a block reads of them."""
+    """Return ``flow`` reading scratch copies of its costly sources, in tiles that suit one ``block`` of the pass."""
     units = list(flow.units)
+    spans, grains = _spans(flow, all_of), _grains(flow, block)
     for k in costly:
         stored = _stored(flow, k)
         span = spans[k]
-        result = state.copies.get((id(stored), span)) or _plan_copy(stored, span, needs.get(k, span), state)
+        grain = grains.get(k, region_shape(span))
+        result = state.copies.get((id(stored), span)) or _plan_copy(stored, span, grain, state)
         units[k] = Unit(Load(Pending(stored.shape, result)), ())
     return replace(flow, units=tuple(units))
 
@@ -323,7 +332,7 @@ def _stored(flow: Flow, unit: int) -> Stored:
     return stored
 
 
-def _needs_of(flow: Flow, wanted: Mapping[int, list[Region]]) -> dict[int, Region]:
+def _spans(flow: Flow, wanted: Mapping[int, list[Region]]) -> dict[int, Region]:
     """Return the bounding region that each Load must read for the wanted regions of units."""
     result: dict[int, Region] = {}
     for step in compile_flow(flow, wanted).steps:
@@ -333,11 +342,20 @@ def _needs_of(flow: Flow, wanted: Mapping[int, list[Region]]) -> dict[int, Regio
     return result
 
 
-def _plan_copy(stored: Stored, span: Region, need: Region, state: _State) -> Result:
-    """Plan the stage that copies ``span`` of a source into scratch tiles that suit readers of ``need``."""
+def _grains(flow: Flow, wanted: Mapping[int, list[Region]]) -> dict[int, Shape]:
+    """Return the least that each Load reads at once along each axis for the wanted regions of units."""
+    result: dict[int, Shape] = {}
+    for step in compile_flow(flow, wanted).steps:
+        if isinstance(step.op, Load):
+            have = result.get(step.unit, step.shape)
+            result[step.unit] = tuple(min(m, n) for m, n in zip(have, step.shape, strict=True))
+    return result
+
+
+def _plan_copy(stored: Stored, span: Region, wanted: Shape, state: _State) -> Result:
+    """Plan the stage that copies ``span`` of a source into scratch tiles that suit readers of ``wanted`` shapes."""
     itemsize = stored.dtype.itemsize
     room = max(1, state.available // state.workers // 3 // max(1, itemsize))
-    wanted = [max(1, b - a) for a, b in need]
     steps = list(stored.grid.steps) if not stored.contiguous else [1] * len(span)
     for axis in sorted(range(len(span)), key=lambda k: steps[k] / wanted[k]):  # thinnest against the need first
         n = span[axis][1] - span[axis][0]
