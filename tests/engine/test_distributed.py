@@ -1,0 +1,78 @@
+"""The same answers from a dask.distributed cluster of processes."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import chunkarr as ca
+from chunkarr.functions import accumulating, reducing  # noqa: F401  # register what NumPy's functions do
+from tests.oracle import same
+from tests.strategies import chunked, stored
+
+pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore")]  # of the cluster's own
+
+
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):  # fmt: skip
+        yield client
+
+
+@pytest.fixture
+def source(tmp_path):
+    x = np.random.default_rng(8).normal(size=(600, 500))
+    return x, stored(x, tmp_path / "x.zarr", chunks=(60, 100))
+
+
+def test_sum_has_the_bits_of_the_threads(client, source):
+    import dask
+
+    _, a = source
+    with dask.config.set(scheduler="threads"):
+        here = np.sum(a, axis=0).compute()
+    there = np.sum(a, axis=0).compute()
+    assert here.tobytes() == there.tobytes()
+
+
+@pytest.mark.xfail(strict=True, reason="workers find a block a few bytes larger than planned: MemoryBudgetError")
+def test_save(client, source, tmp_path):
+    x, a = source
+    ca.save(tmp_path / "y.zarr", a * 2 + 1)
+    same(ca.open(tmp_path / "y.zarr"), x * 2 + 1)
+
+
+def test_several_results_and_an_operand_in_memory(client, source):
+    x, a = source
+    least, most = ca.compute(np.min(a + chunked(x, 100)), np.max(a))
+    same(least, (x + x).min())
+    same(most, x.max())
+
+
+def test_scan_and_scratch(client, source):
+    x, a = source
+    with ca.config.set(memory="16MiB"):
+        np.testing.assert_allclose(np.cumsum(a, axis=0)[-5:].compute(), np.cumsum(x, axis=0)[-5:], rtol=1e-10)
+        same((a[:500] + a[:500].T)[3:9], (x[:500] + x[:500].T)[3:9])
+
+
+def test_floating_point_events_come_back(client, source):
+    _, a = source
+    with pytest.warns(RuntimeWarning, match="divide by zero encountered in divide"):
+        assert np.isinf(np.sum(np.divide(1.0, a * 0.0 + 0.0)).compute())
+
+
+def test_errors_come_back(client, tmp_path):
+    a = stored(np.ones((100, 100)), tmp_path / "x.zarr", chunks=(10, 10), codec=None)
+    chunk = next(p for p in (tmp_path / "x.zarr" / "c").rglob("*") if p.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-3])
+    with warnings.catch_warnings(), pytest.raises(ca.FormatError):
+        np.sum(a).compute()
