@@ -77,10 +77,18 @@ CASES = (
         expected=_expected,
         contestants=(
             Contestant("chunkarr", _chunkarr, ("chunkarr",)),
-            Contestant("dask.coarsen, zarrs", lambda data, out: _dask(data, out, "zarrs"), ("dask", "zarr", "zarrs"),
-                       target=5.0),
-            Contestant("dask.coarsen, default pipeline", lambda data, out: _dask(data, out, "default"),
-                       ("dask", "zarr"), target=5.0),
+            Contestant(
+                "dask.coarsen, zarrs",
+                lambda data, out: _dask(data, out, "zarrs"),
+                ("dask", "zarr", "zarrs"),
+                target=5.0,
+            ),
+            Contestant(
+                "dask.coarsen, default pipeline",
+                lambda data, out: _dask(data, out, "default"),
+                ("dask", "zarr"),
+                target=5.0,
+            ),
             Contestant("tensorstore, 2x2 means by hand", _tensorstore, ("tensorstore",)),
         ),
     ),

@@ -89,8 +89,9 @@ def _rechunk_two_steps(data: Data, out: Path) -> object:
         chunks, target_chunks = source.chunks, _columns(data.size)
         down, across = _strips(source.shape, chunks[0], 0), _strips(source.shape, target_chunks[1], 1)
         tiles = (down[0][0].stop, across[0][1].stop)
-        between = zarr.create_array(out / "between.zarr", shape=source.shape, dtype=source.dtype, chunks=tiles,
-                                    compressors=None, fill_value=0)
+        between = zarr.create_array(
+            out / "between.zarr", shape=source.shape, dtype=source.dtype, chunks=tiles, compressors=None, fill_value=0
+        )
         for strip in down:
             between[strip] = source[strip]
         target = peers.zarr_create(out / "result.zarr", source.shape, source.dtype, target_chunks)
@@ -113,8 +114,9 @@ def _centred_tensorstore(data: Data, out: Path) -> object:
     source = peers.tensorstore_open(data.path("x-squares.zarr"))
     chunks = _squares(data.size)
     total = np.zeros(source.shape[1])
-    for columns, part in peers.tensorstore_map(lambda s, x: (s[1], x.sum(axis=0)), [source],
-                                               peers.boxes(source.shape, chunks)):
+    for columns, part in peers.tensorstore_map(
+        lambda s, x: (s[1], x.sum(axis=0)), [source], peers.boxes(source.shape, chunks)
+    ):
         total[columns] += part
     mean = total / source.shape[0]
     target = peers.tensorstore_create(out / "result.zarr", source.shape, np.float64, chunks)
@@ -145,8 +147,15 @@ def _expect_centred(data: Data) -> Rows:
 # --- the table -------------------------------------------------------------------------------------------
 
 
-def _case(name: str, work: str, source: str, expression: Callable[[Any], Any], chunks: Chunks,
-          expected: Callable[[Data], Any], others: tuple[Contestant, ...] = ()) -> Case:
+def _case(
+    name: str,
+    work: str,
+    source: str,
+    expression: Callable[[Any], Any],
+    chunks: Chunks,
+    expected: Callable[[Data], Any],
+    others: tuple[Contestant, ...] = (),
+) -> Case:
     return Case(
         name=name,
         work=f"{work}, saved, within 256 MiB",
@@ -162,12 +171,34 @@ def _case(name: str, work: str, source: str, expression: Callable[[Any], Any], c
 
 
 CASES = (
-    _case("symmetric-squares", "`a + a.T`, chunks of 1000 x 1000", "x-squares.zarr", _symmetric, _squares,
-          _expect_symmetric),
+    _case(
+        "symmetric-squares",
+        "`a + a.T`, chunks of 1000 x 1000",
+        "x-squares.zarr",
+        _symmetric,
+        _squares,
+        _expect_symmetric,
+    ),
     _case("symmetric-rows", "`a + a.T`, chunks of 100 x 16000", "x-rows.zarr", _symmetric, _rows, _expect_symmetric),
-    _case("centred", "`x - x.mean(axis=0)`", "x-squares.zarr", _centred, _squares, _expect_centred,
-          (Contestant("tensorstore, two passes", _centred_tensorstore, ("tensorstore",)),)),
-    _case("rechunk", "rechunk from rows to columns", "x-rows.zarr", _same, _columns, lambda data: data.load("x.npy"),
-          (Contestant("zarr, zarrs, in two steps as rechunker", _rechunk_two_steps, ("dask", "zarr", "zarrs")),
-           Contestant("tensorstore, by strips", _rechunk_tensorstore, ("tensorstore",)))),
+    _case(
+        "centred",
+        "`x - x.mean(axis=0)`",
+        "x-squares.zarr",
+        _centred,
+        _squares,
+        _expect_centred,
+        (Contestant("tensorstore, two passes", _centred_tensorstore, ("tensorstore",)),),
+    ),
+    _case(
+        "rechunk",
+        "rechunk from rows to columns",
+        "x-rows.zarr",
+        _same,
+        _columns,
+        lambda data: data.load("x.npy"),
+        (
+            Contestant("zarr, zarrs, in two steps as rechunker", _rechunk_two_steps, ("dask", "zarr", "zarrs")),
+            Contestant("tensorstore, by strips", _rechunk_tensorstore, ("tensorstore",)),
+        ),
+    ),
 )

@@ -145,8 +145,9 @@ def _memmap(expression: Function, names: Sequence[str]) -> Callable[[Data, Path]
     return run
 
 
-def _memmap_tiles(tiles: Function, combine: Function, names: Sequence[str],
-                  threads: int) -> Callable[[Data, Path], object]:
+def _memmap_tiles(
+    tiles: Function, combine: Function, names: Sequence[str], threads: int
+) -> Callable[[Data, Path], object]:
     def run(data: Data, out: Path) -> object:
         arrays = [data.load(name) for name in names]
 
@@ -191,12 +192,41 @@ class Work:
 
 
 WORK = (
-    Work("count", "sum(sqrt(a*a+b*b) > 1)", "ab", _count, _blosc2_count, _tensorstore_count, _count_tiles,
-         lambda parts, _: np.int64(sum(parts)), lead=2.0),
-    Work("mean", "mean((a-b)**2, axis=0)", "ab", _mean, _blosc2_mean, _tensorstore_mean, _square_sums,
-         lambda parts, shape: sum(parts) / shape[0], lead=1.2, rtol=1e-12),
-    Work("std", "std(a, axis=1)", "a", _std, _blosc2_std, _tensorstore_std, _moments, _std_of_moments,
-         lead=1.2, rtol=1e-12),
+    Work(
+        "count",
+        "sum(sqrt(a*a+b*b) > 1)",
+        "ab",
+        _count,
+        _blosc2_count,
+        _tensorstore_count,
+        _count_tiles,
+        lambda parts, _: np.int64(sum(parts)),
+        lead=2.0,
+    ),
+    Work(
+        "mean",
+        "mean((a-b)**2, axis=0)",
+        "ab",
+        _mean,
+        _blosc2_mean,
+        _tensorstore_mean,
+        _square_sums,
+        lambda parts, shape: sum(parts) / shape[0],
+        lead=1.2,
+        rtol=1e-12,
+    ),
+    Work(
+        "std",
+        "std(a, axis=1)",
+        "a",
+        _std,
+        _blosc2_std,
+        _tensorstore_std,
+        _moments,
+        _std_of_moments,
+        lead=1.2,
+        rtol=1e-12,
+    ),
 )
 
 
@@ -232,8 +262,9 @@ def _npy_case(work: Work) -> Case:
             Contestant("chunkarr", _chunkarr(work.expression, names), ("chunkarr",)),
             Contestant("numpy.memmap", _memmap(work.expression, names), target=work.lead),
             Contestant("numpy.memmap, tiles by hand", _memmap_tiles(work.tiles, work.combine, names, 1)),
-            Contestant("numpy.memmap, tiles and threads by hand",
-                       _memmap_tiles(work.tiles, work.combine, names, peers.CPUS)),
+            Contestant(
+                "numpy.memmap, tiles and threads by hand", _memmap_tiles(work.tiles, work.combine, names, peers.CPUS)
+            ),
         ),
         rtol=work.rtol,
     )

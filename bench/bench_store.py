@@ -118,12 +118,21 @@ CASES = (
         expected=_difference,
         contestants=(
             Contestant("chunkarr", lambda data, out: _save_chunkarr(data, out, "full"), ("chunkarr",)),
-            Contestant("dask, default pipeline, fsync by hand",
-                       lambda data, out: _save_dask(data, out, "default", sync=True), DASK, target=1.5),
-            Contestant("dask, zarrs, fsync by hand",
-                       lambda data, out: _save_dask(data, out, "zarrs", sync=True), ZARRS, target=1.0),
-            Contestant("tensorstore", lambda data, out: _save_tensorstore(data, out, sync=True), TENSORSTORE,
-                       target=1.0),
+            Contestant(
+                "dask, default pipeline, fsync by hand",
+                lambda data, out: _save_dask(data, out, "default", sync=True),
+                DASK,
+                target=1.5,
+            ),
+            Contestant(
+                "dask, zarrs, fsync by hand",
+                lambda data, out: _save_dask(data, out, "zarrs", sync=True),
+                ZARRS,
+                target=1.0,
+            ),
+            Contestant(
+                "tensorstore", lambda data, out: _save_tensorstore(data, out, sync=True), TENSORSTORE, target=1.0
+            ),
         ),
     ),
     Case(

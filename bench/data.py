@@ -130,7 +130,12 @@ def _zarr(source: str, sizes: Sizes, *, blosc: bool, chunks: Sizes | None = None
             if find_spec("zarrs"):
                 stack.enter_context(zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}))
             target = zarr.create_array(
-                path, shape=layout.shape, dtype=layout.dtype, chunks=layout.chunks, compressors=codec, fill_value=0,
+                path,
+                shape=layout.shape,
+                dtype=layout.dtype,
+                chunks=layout.chunks,
+                compressors=codec,
+                fill_value=0,
                 shards=tuple(n * shards for n in layout.chunks) if shards else None,
             )
             for rows in _row_blocks(layout):

@@ -74,8 +74,9 @@ class Runner:
         place = data.root / f"out-{case.contestants.index(contestant)}"
         worker = Path(__file__).with_name("worker.py")
         arguments = (theirs.fileno(), case.name, contestant.name, tiny.root, data.root, data.size, place, CAP)
-        self.process = subprocess.Popen([sys.executable, str(worker), *map(str, arguments)],
-                                        pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [sys.executable, str(worker), *map(str, arguments)], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+        )
         theirs.close()
         self.baseline = 0
         try:

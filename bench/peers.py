@@ -78,8 +78,9 @@ def zarr_create(path: Path, shape: Sequence[int], dtype: Any, chunks: Sequence[i
     from zarr.codecs import BloscCodec
 
     codec = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
-    return zarr.create_array(path, shape=tuple(shape), dtype=dtype, chunks=tuple(chunks), compressors=codec,
-                             fill_value=0)
+    return zarr.create_array(
+        path, shape=tuple(shape), dtype=dtype, chunks=tuple(chunks), compressors=codec, fill_value=0
+    )
 
 
 def dask_save(array: Any, path: Path, chunks: Sequence[int]) -> Path:
@@ -124,14 +125,17 @@ def tensorstore_open(path: str) -> Any:
     return tensorstore.open(spec, read=True).result()
 
 
-def tensorstore_create(path: Path, shape: Sequence[int], dtype: Any, chunks: Sequence[int], *,
-                       sync: bool = False) -> Any:
+def tensorstore_create(
+    path: Path, shape: Sequence[int], dtype: Any, chunks: Sequence[int], *, sync: bool = False
+) -> Any:
     """Create a Zarr v3 array of blosc-lz4 chunks with tensorstore; with ``sync`` each file is fsynced."""
     import tensorstore
 
     typesize = {"typesize": np.dtype(dtype).itemsize}
-    codecs = [{"name": "bytes", "configuration": {"endian": "little"}},
-              {"name": "blosc", "configuration": LZ4 | typesize}]
+    codecs = [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {"name": "blosc", "configuration": LZ4 | typesize},
+    ]
     spec = {
         "driver": "zarr3",
         "kvstore": {"driver": "file", "path": str(path)},

@@ -32,8 +32,10 @@ def machine() -> str:
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return (f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()} "
-            f"{platform.release()}, Python {platform.python_version()}, {', '.join(_versions())}")
+    return (
+        f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()} "
+        f"{platform.release()}, Python {platform.python_version()}, {', '.join(_versions())}"
+    )
 
 
 def _versions() -> list[str]:
@@ -54,8 +56,9 @@ def record(case: Case, size: int, results: list[Measured], load: float) -> dict[
         "load": round(load, 2),  # runnable processes of others when it began, of the last minute
         "moved": case.moved(size),
         "contestants": {
-            m.name: {"failure": m.failure} if m.failure else {"seconds": [round(s, 5) for s in m.seconds],
-                                                              "median": round(m.median, 5), "peak": m.peak}
+            m.name: {"failure": m.failure}
+            if m.failure
+            else {"seconds": [round(s, 5) for s in m.seconds], "median": round(m.median, 5), "peak": m.peak}
             for m in results
         },
     }
@@ -97,8 +100,10 @@ def _rows(case: Case, entry: Entry) -> list[str]:
             ratio = f"{lead:.2f}" if met else f"**{lead:.2f}**"
             goal = "" if contestant.target is None else f"{contestant.target:g}"
         name = contestant.name if contestant.share == 1 else f"{contestant.name} ({contestant.share:.0%}, extrapolated)"
-        rows.append(f"| {work} | {name} | {_seconds(median)} | {entry['moved'] / median / 1e9:.2f} | {ratio} | {goal} "
-                    f"| {_memory(got['peak'], contestant.limit)} |")
+        rows.append(
+            f"| {work} | {name} | {_seconds(median)} | {entry['moved'] / median / 1e9:.2f} | {ratio} | {goal} "
+            f"| {_memory(got['peak'], contestant.limit)} |"
+        )
     return rows
 
 

@@ -39,8 +39,9 @@ def parse_size(text: str) -> int:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"which, or the start of their names; all: "
-                                                                 f"{' '.join(CASES)}")
+    parser.add_argument(
+        "cases", nargs="*", metavar="CASE", help=f"which, or the start of their names; all: {' '.join(CASES)}"
+    )
     parser.add_argument("--size", type=parse_size, default=10**9, help="bytes of one input at least (1GB)")
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of each contestant (5)")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="only this contestant (repeatable)")

@@ -22,8 +22,11 @@ __all__: list[str] = []
 # Peers may warn as they like.
 pytestmark = pytest.mark.filterwarnings("default")
 
-PAIRS = [pytest.param(case, contestant, id=f"{case.name}-{contestant.name.replace(', ', '-').replace(' ', '_')}")
-         for case in CASES.values() for contestant in case.contestants]
+PAIRS = [
+    pytest.param(case, contestant, id=f"{case.name}-{contestant.name.replace(', ', '-').replace(' ', '_')}")
+    for case in CASES.values()
+    for contestant in case.contestants
+]
 
 
 @pytest.mark.parametrize(("case", "contestant"), PAIRS)

@@ -28,7 +28,18 @@ if TYPE_CHECKING:
 
     from chunkarr.formats.contract import Stored
 
-__all__ = ["Barrier", "Elementwise", "Kernel", "Load", "Node", "Op", "Operand", "View", "broadcast_region", "topological"]
+__all__ = [
+    "Barrier",
+    "Elementwise",
+    "Kernel",
+    "Load",
+    "Node",
+    "Op",
+    "Operand",
+    "View",
+    "broadcast_region",
+    "topological",
+]
 
 Block = np.ndarray[Any, Any]
 
@@ -105,11 +116,11 @@ class Elementwise(Op):
 
     __slots__ = ("args", "call", "dtypes", "function", "index", "kwargs", "prefill", "shapes", "where")
 
-    def __init__(  # noqa: PLR0913 - a record
+    def __init__(
         self,
         shape: Shape,
         dtypes: tuple[np.dtype[Any], ...],
-        function: Any,  # noqa: ANN401 - any callable that takes out=
+        function: Any,
         args: tuple[Any, ...],
         shapes: tuple[Shape, ...],
         *,

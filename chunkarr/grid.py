@@ -74,9 +74,7 @@ def intersect(one: Region, other: Region) -> Region | None:
     >>> intersect(((0, 4),), ((2, 9),))
     ((2, 4),)
     """
-    both = tuple(
-        (max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, other, strict=True)
-    )
+    both = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, other, strict=True))
     return both if all(a < b for a, b in both) else None
 
 
@@ -108,8 +106,9 @@ class Grid:
         steps = tuple(max(1, min(s, n)) if n else 1 for s, n in zip(self.steps, self.shape, strict=True))
         firsts = self.firsts or (0,) * len(self.shape)
         # An origin is only meaningful relative to the step that the caller gave.
-        firsts = tuple(f % max(s, 1) if f % max(s, 1) < n else 0
-                       for f, s, n in zip(firsts, self.steps, self.shape, strict=True))
+        firsts = tuple(
+            f % max(s, 1) if f % max(s, 1) < n else 0 for f, s, n in zip(firsts, self.steps, self.shape, strict=True)
+        )
         object.__setattr__(self, "steps", steps)
         object.__setattr__(self, "firsts", firsts)
 

@@ -70,8 +70,14 @@ def load(path: Path, *, format: str | None = None, **options: Any) -> np.ndarray
 
 
 def save(
-    path: Path, array: Any, *, format: str | None = None, overwrite: bool = False, durability: str | None = None,  # noqa: A002
-    progress: bool | Reporter | None = None, **options: Any,
+    path: Path,
+    array: Any,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    durability: str | None = None,  # noqa: A002
+    progress: bool | Reporter | None = None,
+    **options: Any,
 ) -> Array:
     """Write ``array`` to ``path``, block by block; it appears there whole or not at all.
 
@@ -146,5 +152,3 @@ def compute(*arrays: Any, progress: bool | Reporter | None = None) -> tuple[np.n
     [0, 4, 10]
     """
     return tuple(engine.compute([as_node(a) for a in arrays], progress=progress))
-
-

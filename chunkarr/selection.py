@@ -44,7 +44,7 @@ def _is_int(item: object) -> bool:
     return isinstance(item, np.ndarray) and item.ndim == 0 and item.dtype.kind in "iu"
 
 
-def is_basic(key: Any) -> bool:  # noqa: ANN401 - whatever the user typed
+def is_basic(key: Any) -> bool:
     """Say whether NumPy would take ``key`` as basic indexing.
 
     >>> is_basic((3, slice(None), None, ...)), is_basic([1, 2])
@@ -54,7 +54,7 @@ def is_basic(key: Any) -> bool:  # noqa: ANN401 - whatever the user typed
     return all(i is None or i is Ellipsis or isinstance(i, slice) or _is_int(i) for i in items)
 
 
-def parse_key(key: Any, shape: Shape) -> tuple[Item, ...]:  # noqa: ANN401
+def parse_key(key: Any, shape: Shape) -> tuple[Item, ...]:
     """Return what a basic ``key`` selects from an array of ``shape``.
 
     Raises IndexError with NumPy's messages.

@@ -22,7 +22,6 @@ import pytest
 
 import chunkarr as ca
 from chunkarr import engine
-from chunkarr.errors import MemoryBudgetError
 from chunkarr.formats import zarr as zarr_format
 from chunkarr.jobs import convert
 from tests import memory_child
@@ -112,7 +111,11 @@ def source(tmp_path_factory):
         key = f"{kind}-{'x'.join(map(str, shape))}-{np.dtype(dtype).str[1:]}-{len(np.dtype(dtype))}"
         if key not in made:
             layout, path = LAYOUTS[kind], str(folder / key)
-            made[key] = make_zarr(path + ".zarr", shape, dtype, layout) if layout.chunk else make_npy(path + ".npy", shape, dtype)
+            made[key] = (
+                make_zarr(path + ".zarr", shape, dtype, layout)
+                if layout.chunk
+                else make_npy(path + ".npy", shape, dtype)
+            )
         return made[key]
 
     yield make
@@ -219,7 +222,6 @@ CASES = {
 
 def perform(name, paths, folder):
     """Do a case's work; return the largest plan of what it ran."""
-    import dask.threaded
     import threadpoolctl  # noqa: F401
 
     planned = []
@@ -247,7 +249,11 @@ def measured(name, kind, budget, source, folder):
     large = (size // itemsize // 1024, 1024) if case.tall else shape_of(size, itemsize)
     small, large = (source(kind, shape, case.dtype) for shape in ((16, 16), large))
     return memory_child.measure(
-        perform, small=[name, [small] * 2, str(folder)], large=[name, [large] * 2, str(folder)], budget=budget, timeout=600
+        perform,
+        small=[name, [small] * 2, str(folder)],
+        large=[name, [large] * 2, str(folder)],
+        budget=budget,
+        timeout=600,
     )
 
 

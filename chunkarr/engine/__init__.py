@@ -160,9 +160,14 @@ def _batches(number: int, tasks: int) -> list[tuple[int, int]]:
     return list(zip(edges, edges[1:], strict=False))
 
 
-def _run_blocks(  # noqa: PLR0913 - what a stage is run with
-    stage: MapStage | ContractStage, target: Target, task: Callable[..., Any], results: Mapping[int, Stored], run: Run,
-    who: Scheduler, label: str,
+def _run_blocks(
+    stage: MapStage | ContractStage,
+    target: Target,
+    task: Callable[..., Any],
+    results: Mapping[int, Stored],
+    run: Run,
+    who: Scheduler,
+    label: str,
 ) -> list[tuple[tuple[str, str], None]]:
     """Run a stage whose tasks write blocks to a target; return its floating-point events.
 
@@ -189,8 +194,9 @@ def _copy(source: ScratchArray, target: Target, blocks: Grid) -> None:
         target.write(box, block, np.empty(target.scratch_bytes(box), np.uint8))
 
 
-def _run_reduce_stage(stage: ReduceStage, results: dict[int, Stored], run: Run, who: Scheduler, label: str
-                      ) -> list[tuple[tuple[str, str], None]]:
+def _run_reduce_stage(
+    stage: ReduceStage, results: dict[int, Stored], run: Run, who: Scheduler, label: str
+) -> list[tuple[tuple[str, str], None]]:
     """Reduce group by group, combine the groups of each kept block, and put the values in their places."""
     bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
     ends = [_make(r) for r in stage.results]

@@ -34,7 +34,7 @@ _limits: Any = None
 def _one_blas_thread() -> Iterator[None]:
     """Keep BLAS on one thread while any task of this process multiplies."""
     global _inside, _limits  # noqa: PLW0603 - the setting is the process's
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - not needed to open a file
+    from threadpoolctl import threadpool_limits
 
     with _lock:
         _inside += 1
@@ -49,7 +49,9 @@ def _one_blas_thread() -> Iterator[None]:
                 _limits.restore_original_limits()
 
 
-def run_contract(stage: ContractStage, target: Target, start: int, stop: int, context: Context) -> list[tuple[str, str]]:
+def run_contract(
+    stage: ContractStage, target: Target, start: int, stop: int, context: Context
+) -> list[tuple[str, str]]:
     """Multiply the blocks ``start`` ... ``stop`` of a stage into ``target``; return floating-point events."""
     flags = Flags()
     flags.name = "matmul"

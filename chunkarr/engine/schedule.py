@@ -47,7 +47,7 @@ def scheduler() -> Scheduler:
     choice = dask.config.get("scheduler", None) if dask is not None else None
     if choice is None or choice in ("threads", "threading"):
         return Scheduler("threads", here=True, get=None)
-    import dask.base  # noqa: PLC0415 - heavy: only where it is used
+    import dask.base
 
     get = dask.base.get_scheduler(scheduler=choice)
     here = choice in ("sync", "synchronous", "single-threaded")
@@ -91,7 +91,7 @@ class Run:
         with suppress(OSError):
             os.unlink(self.flag)
 
-    def call(self, function: Callable[..., Any], args: Sequence[Any]) -> Any:  # noqa: ANN401
+    def call(self, function: Callable[..., Any], args: Sequence[Any]) -> Any:
         """Call a task function with a context."""
         with self.idle:
             self.active += 1
@@ -110,7 +110,7 @@ class _Remote:
     def __init__(self, flag: str) -> None:
         self.flag = flag
 
-    def call(self, function: Callable[..., Any], args: Sequence[Any]) -> Any:  # noqa: ANN401
+    def call(self, function: Callable[..., Any], args: Sequence[Any]) -> Any:
         """Call a task function with a context of its own."""
         return function(*args, Context(Slabs(), lambda: os.path.exists(self.flag), lambda _: None))
 
@@ -119,20 +119,25 @@ def _remote(name: str, flag: str) -> Run | _Remote:
     return Run._here.get(name) or _Remote(flag)  # noqa: SLF001 - the class's own table
 
 
-def _invoke(shared: tuple[Any, ...], function: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401
+def _invoke(shared: tuple[Any, ...], function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     run, *rest = shared
     return run.call(function, (*rest, *args))
 
 
 def call_tasks(
-    run: Run, shared: tuple[Any, ...], function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], workers: int,
-    who: Scheduler, label: str,
+    run: Run,
+    shared: tuple[Any, ...],
+    function: Callable[..., Any],
+    calls: Sequence[tuple[Any, ...]],
+    workers: int,
+    who: Scheduler,
+    label: str,
 ) -> list[Any]:
     """Call ``function(*shared, *args, context)`` for each args of ``calls``; return the answers in order."""
     together = (run, *shared)
     if len(calls) == 1 and who.here:
         return [_invoke(together, function, calls[0])]
-    from dask._task_spec import DataNode, Task, TaskRef  # noqa: PLC0415 - heavy: only where it is used
+    from dask._task_spec import DataNode, Task, TaskRef
 
     name = f"{function.__name__}-{run.name[:8]}-{label}"
     common = f"shared-{name}"
@@ -144,6 +149,6 @@ def call_tasks(
         keys.append(key)
     if who.get is not None:
         return list(who.get(graph, keys, workers))
-    from dask.threaded import get  # noqa: PLC0415
+    from dask.threaded import get
 
     return list(get(graph, keys, num_workers=workers))

@@ -47,7 +47,7 @@ def compute_small(nodes: Sequence[Node], budget: int, flags: Flags) -> list[np.n
     return values
 
 
-def _cached(flow: Any, budget: int) -> dict[int, Stored]:  # noqa: ANN401
+def _cached(flow: Any, budget: int) -> dict[int, Stored]:
     """Return chunked sources seen through the cache of decoded chunks, where a chunk fits it."""
     found: dict[int, Stored] = {}
     for k, unit in enumerate(flow.units):

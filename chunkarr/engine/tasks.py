@@ -19,7 +19,7 @@ from chunkarr.ops.reductions import REDUCTIONS, Leaf, Reduction
 from chunkarr.plan.blocks import memory_error
 from chunkarr.plan.fuse import TILE, Fused
 from chunkarr.plan.program import Flags, Program, compile_flow, operand_keys, run
-from chunkarr.plan.reducing import INNER, OUTER, Job, ReduceStage, Shaped
+from chunkarr.plan.reducing import INNER, OUTER, ReduceStage, Shaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -329,7 +329,9 @@ def _finish(stage: ReduceStage, kept: Region, states: list[State]) -> list[Block
     return values
 
 
-def combine_groups(stage: ReduceStage, block: int, parts: list[list[State]]) -> tuple[list[Block], list[tuple[str, str]]]:
+def combine_groups(
+    stage: ReduceStage, block: int, parts: list[list[State]]
+) -> tuple[list[Block], list[tuple[str, str]]]:
     """Combine the groups of one kept block, in order, and turn them into values."""
     flags = Flags()
     flags.name = "reduce"

@@ -119,9 +119,7 @@ class ChunkReader:
         """Return the decoded bytes of the chunks that ``region`` touches, or its own if ranges can be read."""
         if self.raw and not self.meta.encoding.crc and self.meta.shard is None:
             return math.prod(b - a for a, b in region) * self.meta.stored.itemsize
-        counts = (
-            -(-b // c) - a // c if b > a else 0 for (a, b), c in zip(region, self.meta.chunk, strict=True)
-        )
+        counts = (-(-b // c) - a // c if b > a else 0 for (a, b), c in zip(region, self.meta.chunk, strict=True))
         return math.prod(counts) * self.size
 
     # --- the loop ---
@@ -177,9 +175,7 @@ class ChunkReader:
             step *= n
         return True
 
-    def visit(
-        self, region: Region, chunk: Shape
-    ) -> Iterator[tuple[str, tuple[Any, ...], tuple[Any, ...], bool]]:
+    def visit(self, region: Region, chunk: Shape) -> Iterator[tuple[str, tuple[Any, ...], tuple[Any, ...], bool]]:
         """Yield for each object: its file, its part of the output, the part of it, whether that is all of it."""
         meta = self.meta
         axes = [axis_pieces(c, a, b) for c, (a, b) in zip(chunk, region, strict=True)]

@@ -19,7 +19,17 @@ from chunkarr import fsio
 from chunkarr.errors import OptionError
 from chunkarr.formats.zarr_meta import Encoding
 
-__all__ = ["CodecError", "Decoder", "Encoder", "checked", "codec_json", "decoder", "decoder_bytes", "encoded_limit", "encoder"]
+__all__ = [
+    "CodecError",
+    "Decoder",
+    "Encoder",
+    "checked",
+    "codec_json",
+    "decoder",
+    "decoder_bytes",
+    "encoded_limit",
+    "encoder",
+]
 
 Decoder = Callable[[np.ndarray[Any, Any], int, np.ndarray[Any, Any]], None]  # (encoded, its bytes, into)
 Encoder = Callable[[np.ndarray[Any, Any]], Any]  # contiguous chunk -> encoded bytes, without checksum

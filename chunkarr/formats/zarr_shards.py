@@ -123,9 +123,7 @@ class ShardReader(ChunkReader):
             last += 1
         return last
 
-    def _entries(
-        self, fd: int, path: str, inside: tuple[slice, ...], scratch: np.ndarray[Any, Any]
-    ) -> list[Entry]:
+    def _entries(self, fd: int, path: str, inside: tuple[slice, ...], scratch: np.ndarray[Any, Any]) -> list[Entry]:
         """Return what is to be read, checked and in the order of the file."""
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -160,9 +158,7 @@ class ShardReader(ChunkReader):
                 f"the file has {size} B, a chunk at most {self.limit} B"
             )
 
-    def _index(
-        self, fd: int, path: str, status: os.stat_result, scratch: np.ndarray[Any, Any]
-    ) -> np.ndarray[Any, Any]:
+    def _index(self, fd: int, path: str, status: os.stat_result, scratch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the index of a shard, shape (*counts, 2): offset and length of each chunk."""
         generation = (status.st_mtime_ns, status.st_size, status.st_ino)
         with self._lock:

@@ -56,9 +56,7 @@ def _number(value: Any, function: str, name: str) -> Any:
     return value
 
 
-def arange(
-    start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, *, device: str | None = None
-) -> Array:
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, *, device: str | None = None) -> Array:
     """Return the numbers from ``start`` (0 if only one is given) up to and without ``stop``, ``step`` apart.
 
     Examples
@@ -216,7 +214,13 @@ def _kind(a: Any, dtype: Any) -> np.dtype[Any]:
 
 @implements(np.zeros_like)
 def zeros_like(
-    a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: str | None = None  # noqa: ARG001
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: str | None = None,  # noqa: ARG001
 ) -> Array:
     """Return zeros of the shape and dtype of ``a``.
 
@@ -231,7 +235,14 @@ def zeros_like(
 
 @implements(np.empty_like)
 def empty_like(
-    a: Any, /, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: str | None = None  # noqa: ARG001
+    a: Any,
+    /,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: str | None = None,  # noqa: ARG001
 ) -> Array:
     """Return zeros of the shape and dtype of ``a``: nothing is ever left unset.
 
@@ -246,7 +257,13 @@ def empty_like(
 
 @implements(np.ones_like)
 def ones_like(
-    a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: str | None = None  # noqa: ARG001
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: str | None = None,  # noqa: ARG001
 ) -> Array:
     """Return ones of the shape and dtype of ``a``.
 

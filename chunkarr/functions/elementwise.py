@@ -125,7 +125,13 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
 
 @implements(np.clip)
 def clip(
-    a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None,  # noqa: A002
+    a: Any,
+    a_min: Any = None,
+    a_max: Any = None,
+    out: Any = None,
+    *,
+    min: Any = None,
+    max: Any = None,  # noqa: A002
     **kwargs: Any,
 ) -> Any:
     """Return ``a`` with values below ``a_min`` or above ``a_max`` replaced by these.
@@ -150,8 +156,10 @@ def clip(
     """
     if (min is not None and a_min is not None) or (max is not None and a_max is not None):
         raise ValueError("Passing `min` or `max` keyword argument when `a_min` and `a_max` are provided is forbidden.")
-    bounds = [as_operand(b) if b is not None else None for b in (min if a_min is None else a_min,
-                                                               max if a_max is None else a_max)]
+    bounds = [
+        as_operand(b) if b is not None else None
+        for b in (min if a_min is None else a_min, max if a_max is None else a_max)
+    ]
     (node,) = elementwise.call(np.clip, [as_node(a), *bounds], kwargs=kwargs)
     return deliver(wrap(node), out)
 

@@ -86,9 +86,7 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Array:
             continue
         border = as_node(given)
         if not np.can_cast(border.dtype, flat.dtype, casting="same_kind"):
-            raise TypeError(
-                f"dtype of `{name}` must be compatible with input `ary` under the `same_kind` rule."
-            )
+            raise TypeError(f"dtype of `{name}` must be compatible with input `ary` under the `same_kind` rule.")
         line = as_node(wrap(border).reshape(-1).astype(flat.dtype))
         result = _joined([wrap(line), result] if name == "to_begin" else [result, wrap(line)], 0)
     return wrap(as_node(result))

@@ -26,8 +26,16 @@ __all__ = [
 
 
 def _reduced(
-    row: str, a: Any, axis: Any, out: Any, keepdims: Any, *,
-    dtype: Any = None, where: Any = True, initial: Any = NO_INITIAL, ddof: float = 0,
+    row: str,
+    a: Any,
+    axis: Any,
+    out: Any,
+    keepdims: Any,
+    *,
+    dtype: Any = None,
+    where: Any = True,
+    initial: Any = NO_INITIAL,
+    ddof: float = 0,
 ) -> Any:
     """Reduce by a row of the table."""
     node = reduce(
@@ -41,7 +49,12 @@ def _reduced(
 
 @implements(np.sum)
 def sum(  # noqa: A001
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, initial: Any = NO_INITIAL,
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = NO_INITIAL,
     where: Any = True,
 ) -> Any:
     """Return the sum over axes; floating sums are pairwise along every axis.
@@ -73,7 +86,12 @@ def sum(  # noqa: A001
 
 @implements(np.prod)
 def prod(
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, initial: Any = NO_INITIAL,
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = NO_INITIAL,
     where: Any = True,
 ) -> Any:
     """Return the product over axes; parameters as of `sum`."""
@@ -82,7 +100,12 @@ def prod(
 
 @implements(np.nansum)
 def nansum(
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, initial: Any = NO_INITIAL,
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = NO_INITIAL,
     where: Any = True,
 ) -> Any:
     """Return the sum over axes, NaN counted as zero; parameters as of `sum`."""
@@ -91,7 +114,12 @@ def nansum(
 
 @implements(np.nanprod)
 def nanprod(
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, initial: Any = NO_INITIAL,
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = NO_INITIAL,
     where: Any = True,
 ) -> Any:
     """Return the product over axes, NaN counted as one; parameters as of `sum`."""
@@ -240,7 +268,16 @@ def nanmean(
 
 
 def _nan_spread(
-    row: str, a: Any, axis: Any, out: Any, keepdims: Any, *, dtype: Any, ddof: float, where: Any, mean: Any,
+    row: str,
+    a: Any,
+    axis: Any,
+    out: Any,
+    keepdims: Any,
+    *,
+    dtype: Any,
+    ddof: float,
+    where: Any,
+    mean: Any,
     correction: float | None,
 ) -> Any:
     """Compute a variance or standard deviation without NaN."""
@@ -255,8 +292,16 @@ def _nan_spread(
 
 @implements(np.var)
 def var(
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0, keepdims: bool = False, *,
-    where: Any = True, mean: Any = None, correction: float | None = None,
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
 ) -> Any:
     """Return the variance over axes in one pass, exact for large means too.
 
@@ -284,8 +329,16 @@ def var(
 
 @implements(np.std)
 def std(
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0, keepdims: bool = False, *,
-    where: Any = True, mean: Any = None, correction: float | None = None,
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
 ) -> Any:
     """Return the standard deviation over axes; parameters as of `var`."""
     values = wrap(as_node(a))
@@ -295,8 +348,16 @@ def std(
 
 @implements(np.nanvar)
 def nanvar(
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0, keepdims: bool = False, *,
-    where: Any = True, mean: Any = None, correction: float | None = None,
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
 ) -> Any:
     """Return the variance over axes, NaN left out; parameters as of `var`, but for ``mean``."""
     return _nan_spread(
@@ -306,8 +367,16 @@ def nanvar(
 
 @implements(np.nanstd)
 def nanstd(
-    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0, keepdims: bool = False, *,
-    where: Any = True, mean: Any = None, correction: float | None = None,
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
 ) -> Any:
     """Return the standard deviation over axes, NaN left out; parameters as of `var`, but for ``mean``."""
     return _nan_spread(

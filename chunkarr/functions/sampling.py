@@ -16,7 +16,10 @@ __all__ = ["block_reduce"]
 
 
 def block_reduce(
-    image: Any, block_size: int | tuple[int, ...] = 2, func: Callable[..., Any] = np.sum, cval: Any = 0,
+    image: Any,
+    block_size: int | tuple[int, ...] = 2,
+    func: Callable[..., Any] = np.sum,
+    cval: Any = 0,
     func_kwargs: dict[str, Any] | None = None,
 ) -> Array:
     """Return ``func`` of each block of ``image``: `skimage.measure.block_reduce`.

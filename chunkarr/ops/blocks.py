@@ -23,8 +23,16 @@ Block = np.ndarray[Any, Any]
 TILE = 1 << 16  # elements of the input that are reduced together, in cache
 FEW = 64  # elements of a block up to which they are folded one by one: a pass over strided views each
 FOLDS: dict[Any, np.ufunc] = {
-    np.sum: np.add, np.mean: np.add, np.max: np.maximum, np.min: np.minimum, np.add.reduce: np.add,
-    np.prod: np.multiply, np.any: np.logical_or, np.all: np.logical_and, np.amax: np.maximum, np.amin: np.minimum,
+    np.sum: np.add,
+    np.mean: np.add,
+    np.max: np.maximum,
+    np.min: np.minimum,
+    np.add.reduce: np.add,
+    np.prod: np.multiply,
+    np.any: np.logical_or,
+    np.all: np.logical_and,
+    np.amax: np.maximum,
+    np.amin: np.minimum,
 }
 
 
@@ -33,9 +41,16 @@ class BlockReduce(Kernel):
 
     __slots__ = ("block", "cval", "func", "inner", "inner_dtype", "kwargs")
 
-    def __init__(  # noqa: PLR0913 - a record
-        self, shape: Shape, dtype: np.dtype[Any], inner: Shape, inner_dtype: np.dtype[Any], block: Shape,
-        func: Callable[..., Any], cval: Any, kwargs: dict[str, Any],  # noqa: ANN401
+    def __init__(
+        self,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        inner: Shape,
+        inner_dtype: np.dtype[Any],
+        block: Shape,
+        func: Callable[..., Any],
+        cval: Any,
+        kwargs: dict[str, Any],
     ) -> None:
         super().__init__(shape, dtype)
         self.inner, self.inner_dtype, self.block = inner, inner_dtype, block
@@ -43,9 +58,7 @@ class BlockReduce(Kernel):
 
     def needs(self, region: Region) -> tuple[Region | None, ...]:
         """Need the boxes, as far as the input goes."""
-        return (
-            tuple((a * s, min(b * s, n)) for (a, b), s, n in zip(region, self.block, self.inner, strict=True)),
-        )
+        return (tuple((a * s, min(b * s, n)) for (a, b), s, n in zip(region, self.block, self.inner, strict=True)),)
 
     def kernel(self, blocks: Sequence[Block | None], region: Region, out: Block, scratch: Block) -> None:  # noqa: ARG002
         """Pad, and reduce a few boxes at a time, so that temporaries stay in cache."""
@@ -110,7 +123,7 @@ class BlockReduce(Kernel):
 
 
 def block_reduce(
-    node: Node, block_size: int | Sequence[int], func: Callable[..., Any], cval: Any, func_kwargs: dict[str, Any] | None  # noqa: ANN401
+    node: Node, block_size: int | Sequence[int], func: Callable[..., Any], cval: Any, func_kwargs: dict[str, Any] | None
 ) -> Node:
     """Return ``skimage.measure.block_reduce`` of ``node``, lazily; the dtype comes from calling ``func``."""
     kwargs = dict(func_kwargs or {})

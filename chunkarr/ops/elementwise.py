@@ -48,7 +48,7 @@ def _size(shape: Shape) -> int:
 
 
 def call(
-    function: Any,  # noqa: ANN401 - a ufunc, or a function that takes out=
+    function: Any,
     args: Sequence[Any],
     *,
     where: Node | None = None,
@@ -85,8 +85,16 @@ def call(
     return tuple(
         Node(
             Elementwise(
-                shape, dtypes, function, tuple(places), tuple(n.shape for n in inputs),
-                kwargs=kwargs, index=index, call=token, where=where_place, prefill=prefill_place,
+                shape,
+                dtypes,
+                function,
+                tuple(places),
+                tuple(n.shape for n in inputs),
+                kwargs=kwargs,
+                index=index,
+                call=token,
+                where=where_place,
+                prefill=prefill_place,
             ),
             inputs,
             grid,
@@ -95,7 +103,7 @@ def call(
     )
 
 
-def map_tiles(function: Any, args: Sequence[Any], dtype: np.dtype[Any]) -> Node:  # noqa: ANN401
+def map_tiles(function: Any, args: Sequence[Any], dtype: np.dtype[Any]) -> Node:
     """Apply ``function(*tiles, out=tile)``, which is no ufunc, elementwise; the dtype is known."""
     inputs = [a for a in args if isinstance(a, Node)]
     shape = np.broadcast_shapes(*(n.shape for n in inputs))
@@ -105,23 +113,23 @@ def map_tiles(function: Any, args: Sequence[Any], dtype: np.dtype[Any]) -> Node:
     return Node(op, inputs, broadcast_grid(shape, inputs))
 
 
-def _cast(x: Any, out: Any) -> None:  # noqa: ANN401
+def _cast(x: Any, out: Any) -> None:
     np.copyto(out, x, casting="unsafe")
 
 
-def astype(node: Node, dtype: Any, casting: Any = "unsafe") -> Node:  # noqa: ANN401
+def astype(node: Node, dtype: Any, casting: Any = "unsafe") -> Node:
     """Return ``node`` cast to ``dtype``; nothing happens where it has that dtype already."""
     kind = np.dtype(dtype)
     kind = np.empty(0, node.dtype).astype(kind, casting=casting).dtype
     return node if kind == node.dtype else map_tiles(_cast, (node,), kind)
 
 
-def _choose(condition: Any, x: Any, y: Any, out: Any) -> None:  # noqa: ANN401
+def _choose(condition: Any, x: Any, y: Any, out: Any) -> None:
     np.copyto(out, y, casting="unsafe")
     np.copyto(out, x, casting="unsafe", where=condition)
 
 
-def select(condition: Node, x: Any, y: Any) -> Node:  # noqa: ANN401
+def select(condition: Node, x: Any, y: Any) -> Node:
     """Return ``np.where(condition, x, y)``, of nodes and constants."""
     empties = [np.empty((0,), a.dtype) if isinstance(a, Node) else a for a in (x, y)]
     dtype = np.where(np.empty((0,), bool), *empties).dtype

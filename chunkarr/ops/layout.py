@@ -87,9 +87,7 @@ def take_basic(node: Node, items: tuple[Item, ...]) -> Node:
 
 def flip(node: Node, axes: Sequence[int]) -> Node:
     """Return ``node`` reversed along ``axes``."""
-    items = tuple(
-        Stride(n - 1, -1, n) if axis in axes and n else Stride(0, 1, n) for axis, n in enumerate(node.shape)
-    )
+    items = tuple(Stride(n - 1, -1, n) if axis in axes and n else Stride(0, 1, n) for axis, n in enumerate(node.shape))
     return take_basic(node, items)
 
 
@@ -237,7 +235,7 @@ def field(node: Node, name: str | list[str]) -> Node:
 class Reinterpret(View):
     """The same bytes as another dtype; the last axis stretches or shrinks."""
 
-    __slots__ = ("before", "after")
+    __slots__ = ("after", "before")
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], before: int) -> None:
         super().__init__(shape, dtype)
@@ -262,15 +260,18 @@ class Reinterpret(View):
         return seen
 
 
-def reinterpret(node: Node, dtype: Any) -> Node:  # noqa: ANN401
+def reinterpret(node: Node, dtype: Any) -> Node:
     """Return ``node.view(dtype)`` with NumPy's rules and errors."""
     kind = np.dtype(dtype)
     if kind == node.dtype:
         return Node(Reinterpret(node.shape, kind, node.dtype.itemsize), (node,), node.grid)
     small = np.empty(node.shape[-1:] if node.ndim else (), bool)  # only its last axis matters
     last = node.shape[-1] if node.ndim else 1
-    probe = np.lib.stride_tricks.as_strided(np.empty(1, node.dtype), (1,) * max(0, node.ndim - 1) + small.shape,
-                                            (0,) * max(0, node.ndim - 1) + (node.dtype.itemsize,) * small.ndim)
+    probe = np.lib.stride_tricks.as_strided(
+        np.empty(1, node.dtype),
+        (1,) * max(0, node.ndim - 1) + small.shape,
+        (0,) * max(0, node.ndim - 1) + (node.dtype.itemsize,) * small.ndim,
+    )
     seen = probe.view(kind) if last * node.dtype.itemsize < 1 << 20 else _checked_view(node, kind)
     shape = (*node.shape[:-1], seen.shape[-1]) if node.ndim else ()
     steps = list(node.grid.steps)
@@ -322,7 +323,7 @@ class Concatenate(Kernel):
                 out[region_slices(common, region)] = block
 
 
-def concatenate(nodes: Sequence[Node], axis: int, dtype: Any = None, casting: Any = "same_kind") -> Node:  # noqa: ANN401
+def concatenate(nodes: Sequence[Node], axis: int, dtype: Any = None, casting: Any = "same_kind") -> Node:
     """Return ``np.concatenate`` of nodes that have at least one axis; errors and dtype are NumPy's."""
     empties = [np.broadcast_to(np.empty((), n.dtype), (0,)) for n in nodes]
     kind = np.concatenate(empties, dtype=dtype, casting=casting).dtype
@@ -384,8 +385,10 @@ class Reshape(Kernel):
             cut.extend(region_slices(region[o0:o1], box))
         seen = block.reshape(runs)[tuple(flat_key)]
         if math.prod(middle) == math.prod(b - a for a, b in region):
-            np.copyto(out.reshape(seen.shape) if out.flags.c_contiguous else out,
-                      seen if out.flags.c_contiguous else seen.reshape(middle))
+            np.copyto(
+                out.reshape(seen.shape) if out.flags.c_contiguous else out,
+                seen if out.flags.c_contiguous else seen.reshape(middle),
+            )
         else:
             out[...] = seen.reshape(middle)[tuple(cut)]
 

@@ -24,9 +24,16 @@ class Reduce(Barrier):
 
     __slots__ = ("asked", "axes", "in_shape", "keepdims", "row")
 
-    def __init__(  # noqa: PLR0913 - a record
-        self, shape: Shape, dtype: np.dtype[Any], row: str, axes: tuple[int, ...], in_shape: Shape, asked: Asked,
-        *, keepdims: bool,
+    def __init__(
+        self,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        row: str,
+        axes: tuple[int, ...],
+        in_shape: Shape,
+        asked: Asked,
+        *,
+        keepdims: bool,
     ) -> None:
         super().__init__(shape, dtype)
         self.row, self.axes, self.in_shape, self.asked, self.keepdims = row, axes, in_shape, asked, keepdims
@@ -47,39 +54,44 @@ class Reduce(Barrier):
         return (box, box) if self.asked.masked else (box,)
 
 
-def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:  # noqa: ANN401 - whatever NumPy takes
+def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """Return sorted axes in 0 ... ndim - 1; None is all of them. Raises AxisError and ValueError as NumPy."""
     if axis is None:
         return tuple(range(ndim))
     return tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axis, ndim)))
 
 
-def reduce(  # noqa: PLR0913 - NumPy's signature
-    node: Node, row: str, axis: Any = None, *, dtype: Any = None, keepdims: bool = False,  # noqa: ANN401
-    where: Node | None = None, initial: Any = NO_INITIAL, ddof: float = 0,  # noqa: ANN401
+def reduce(
+    node: Node,
+    row: str,
+    axis: Any = None,
+    *,
+    dtype: Any = None,
+    keepdims: bool = False,
+    where: Node | None = None,
+    initial: Any = NO_INITIAL,
+    ddof: float = 0,
 ) -> Node:
     """Return the reduction of ``node`` by the row ``row``; dtype and errors are NumPy's."""
     REDUCTIONS[row].numpy(np.ones((1,) * node.ndim, "i1"), axis=axis)  # NumPy judges the axes
     axes = normalize_axes(axis, node.ndim) if node.ndim else ()
     count = math.prod(node.shape[k] for k in axes)
     asked = Asked(
-        node.dtype, None if dtype is None else np.dtype(dtype), masked=where is not None, initial=initial,
-        ddof=ddof, count=count,
+        node.dtype,
+        None if dtype is None else np.dtype(dtype),
+        masked=where is not None,
+        initial=initial,
+        ddof=ddof,
+        count=count,
     )
     result = REDUCTIONS[row].result(asked)
-    shape = tuple(
-        1 if k in axes else n for k, n in enumerate(node.shape) if keepdims or k not in axes
-    )
+    shape = tuple(1 if k in axes else n for k, n in enumerate(node.shape) if keepdims or k not in axes)
     if count == 0:
         return full(shape, REDUCTIONS[row].empty(asked)[()], result)
     if 0 in shape:
         return full(shape, np.zeros((), result)[()], result)
-    steps = tuple(
-        1 if k in axes else s for k, s in enumerate(node.grid.steps) if keepdims or k not in axes
-    )
-    firsts = tuple(
-        0 if k in axes else f for k, f in enumerate(node.grid.firsts) if keepdims or k not in axes
-    )
+    steps = tuple(1 if k in axes else s for k, s in enumerate(node.grid.steps) if keepdims or k not in axes)
+    firsts = tuple(0 if k in axes else f for k, f in enumerate(node.grid.firsts) if keepdims or k not in axes)
     op = Reduce(shape, result, row, axes, node.shape, asked, keepdims=keepdims)
     inputs: Sequence[Node] = (node,)
     if where is not None:

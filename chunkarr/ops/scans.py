@@ -14,8 +14,8 @@ import numpy as np
 
 from chunkarr.graph import Barrier, Kernel, Node
 from chunkarr.grid import Grid, Region, Shape
-from chunkarr.ops.sources import full
 from chunkarr.ops.accumulate import exclusive_scan, scan_block, scan_dtype, scan_total, total_dtype
+from chunkarr.ops.sources import full
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ class _AlongAxis(Kernel):
 
     __slots__ = ("axis", "cells", "nan", "ufunc")
 
-    def __init__(  # noqa: PLR0913 - a record
+    def __init__(
         self, shape: Shape, dtype: np.dtype[Any], ufunc: np.ufunc, axis: int, cells: Grid, *, nan: bool
     ) -> None:
         super().__init__(shape, dtype)
@@ -79,7 +79,9 @@ class CellTotals(_AlongAxis):
         base = self.cells.bounds(0, a)[0]
         for cell in range(a, b):
             start, stop = self.cells.bounds(0, cell)
-            total = scan_total(self.ufunc, self.part(block, start - base, stop - base), self.axis, self.dtype, nan=self.nan)  # type: ignore[arg-type]
+            total = scan_total(
+                self.ufunc, self.part(block, start - base, stop - base), self.axis, self.dtype, nan=self.nan
+            )  # type: ignore[arg-type]
             self.part(out, cell - a, cell - a + 1)[...] = np.expand_dims(total, self.axis)
 
     def scratch_bytes(self, region: Region) -> int:
@@ -154,7 +156,7 @@ def _cell_bytes(op: _AlongAxis, region: Region) -> int:
     return 3 * depth * lines * max(8, op.dtype.itemsize)
 
 
-def scan(node: Node, ufunc: np.ufunc, axis: int, dtype: Any = None, *, nan: bool = False) -> Node:  # noqa: ANN401
+def scan(node: Node, ufunc: np.ufunc, axis: int, dtype: Any = None, *, nan: bool = False) -> Node:
     """Return ``ufunc.accumulate`` of ``node`` along ``axis`` (0 <= axis < ndim), as np.cumsum rounds or better.
 
     ``nan`` takes NaN as the neutral element. Reads the source twice when the axis has several cells.

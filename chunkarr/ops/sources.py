@@ -50,10 +50,12 @@ def natural_grid(grid: Grid, itemsize: int, *, contiguous: bool, order: str = "C
 def load(stored: Stored) -> Node:
     """Return the node that reads a stored array."""
     order = getattr(stored, "order", "C")
-    return Node(Load(stored), (), natural_grid(stored.grid, stored.dtype.itemsize, contiguous=stored.contiguous, order=order))
+    return Node(
+        Load(stored), (), natural_grid(stored.grid, stored.dtype.itemsize, contiguous=stored.contiguous, order=order)
+    )
 
 
-def constant(array: Any) -> Node:  # noqa: ANN401 - whatever np.asarray takes
+def constant(array: Any) -> Node:
     """Return the node of an array in memory: copied when small, else held as a read-only view."""
     values = np.asarray(array)
     if values.nbytes <= 1 << 16:
@@ -69,7 +71,7 @@ class Full(Kernel):
 
     __slots__ = ("value",)
 
-    def __init__(self, shape: Shape, dtype: np.dtype[Any], value: Any) -> None:  # noqa: ANN401
+    def __init__(self, shape: Shape, dtype: np.dtype[Any], value: Any) -> None:
         super().__init__(shape, dtype)
         self.value = np.asarray(value).astype(self.dtype)  # NumPy's own cast and its errors
 
@@ -77,7 +79,7 @@ class Full(Kernel):
         """Need nothing."""
         return ()
 
-    def kernel(self, blocks: Sequence[Any], region: Region, out: Any, scratch: Any) -> None:  # noqa: ANN401, ARG002
+    def kernel(self, blocks: Sequence[Any], region: Region, out: Any, scratch: Any) -> None:  # noqa: ARG002
         """Fill the block with the value."""
         out[...] = self.value
 
@@ -121,12 +123,12 @@ def _generated(op: Kernel) -> Node:
     return Node(op, (), natural_grid(Grid(op.shape, op.shape), op.dtype.itemsize, contiguous=True))
 
 
-def full(shape: Shape, value: Any, dtype: np.dtype[Any] | None = None) -> Node:  # noqa: ANN401
+def full(shape: Shape, value: Any, dtype: np.dtype[Any] | None = None) -> Node:
     """Return an array of one value, which takes no memory."""
     return _generated(Full(shape, np.asarray(value).dtype if dtype is None else np.dtype(dtype), value))
 
 
-def arange(start: Any, stop: Any, step: Any, dtype: Any = None) -> Node:  # noqa: ANN401
+def arange(start: Any, stop: Any, step: Any, dtype: Any = None) -> Node:
     """Return ``np.arange(start, stop, step, dtype)`` without its memory.
 
     NumPy computes the first two values and repeats their difference, in the result's dtype.
@@ -143,7 +145,7 @@ def arange(start: Any, stop: Any, step: Any, dtype: Any = None) -> Node:  # noqa
     return _generated(Formula((length,), kind, 0, first, step, (first, second)[:length]))
 
 
-def linspace(start: Any, stop: Any, num: int, *, endpoint: bool, dtype: Any) -> Node:  # noqa: ANN401
+def linspace(start: Any, stop: Any, num: int, *, endpoint: bool, dtype: Any) -> Node:
     """Return ``np.linspace`` of scalars without its memory: index times step, plus start, and the end exact."""
     kind = np.linspace(start, stop, 2, dtype=dtype).dtype
     wide = np.linspace(start, stop, 2).dtype
@@ -160,8 +162,8 @@ class Spaced(Kernel):
 
     __slots__ = ("delta", "div", "last", "start", "step")
 
-    def __init__(  # noqa: PLR0913 - a record
-        self, shape: Shape, dtype: np.dtype[Any], start: Any, step: Any, delta: Any, div: int, last: Any  # noqa: ANN401
+    def __init__(
+        self, shape: Shape, dtype: np.dtype[Any], start: Any, step: Any, delta: Any, div: int, last: Any
     ) -> None:
         super().__init__(shape, dtype)
         self.start, self.step, self.delta, self.div, self.last = start, step, delta, div, last
@@ -170,7 +172,7 @@ class Spaced(Kernel):
         """Need nothing."""
         return ()
 
-    def kernel(self, blocks: Sequence[Any], region: Region, out: Any, scratch: Any) -> None:  # noqa: ANN401, ARG002
+    def kernel(self, blocks: Sequence[Any], region: Region, out: Any, scratch: Any) -> None:  # noqa: ARG002
         """Follow numpy.linspace line by line, on a range of its indices."""
         ((a, b),) = region
         line: Any = np.arange(a, b).astype(np.asarray(self.delta).dtype)
@@ -190,7 +192,7 @@ class Spaced(Kernel):
         return 4 * 16 * (region[0][1] - region[0][0])
 
 
-def indices(shape: Shape, axis: int, dtype: Any = int) -> Node:  # noqa: ANN401
+def indices(shape: Shape, axis: int, dtype: Any = int) -> Node:
     """Return the index along ``axis`` at every place of an array of ``shape``."""
     kind = np.dtype(dtype)
     return _generated(Formula(shape, kind, axis, kind.type(0), kind.type(1)))

@@ -61,15 +61,14 @@ def _samples(grid: Grid) -> list[Region]:
     return [grid.region(b) for b in dict.fromkeys(boxes)]
 
 
-def _try(flow: Flow, root: int, grid: Grid, origin: Shape, extra: Callable[[Region], int], direct: bool  # noqa: FBT001
-         ) -> tuple[int, dict[int, float]]:
+def _try(
+    flow: Flow, root: int, grid: Grid, origin: Shape, extra: Callable[[Region], int], direct: bool
+) -> tuple[int, dict[int, float]]:
     """Return the peak of sampled blocks, and the bytes that a pass reads per Load unit."""
     peak, reads, size = 0, dict[int, float](), 0
     for box in _samples(grid):
         region = shift(box, origin)
-        program: Program = compile_flow(
-            flow, {root: [region]}, direct=frozenset({root}) if direct else frozenset()
-        )
+        program: Program = compile_flow(flow, {root: [region]}, direct=frozenset({root}) if direct else frozenset())
         peak = max(peak, program.nbytes + extra(box))
         size += region_size(box)
         for k, n in program.bytes_read.items():
@@ -88,19 +87,33 @@ def _aligned_steps(unit: Shape, natural: Grid, shape: Shape) -> list[int]:
     return steps
 
 
-def choose_blocks(  # noqa: PLR0913 - what a choice depends on
-    flow: Flow, root: int, region: Region, natural: Grid, unit: Shape, extra: Callable[[Region], int],
-    available: int, workers: int, *, direct: bool = False, what: str = "the computation",
+def choose_blocks(
+    flow: Flow,
+    root: int,
+    region: Region,
+    natural: Grid,
+    unit: Shape,
+    extra: Callable[[Region], int],
+    available: int,
+    workers: int,
+    *,
+    direct: bool = False,
+    run: int = 1,
+    what: str = "the computation",
 ) -> Choice:
     """Return blocks of whole ``unit`` boxes over ``region`` that ``workers`` tasks can hold in ``available`` bytes.
 
-    ``extra`` gives the bytes that writing a box holds. Raises MemoryBudgetError when one unit in one
-    task does not fit.
+    ``extra`` gives the bytes that writing a box holds; ``run`` how many elements a block should have one
+    after another in the C order of the array, where its values go to a file without chunks. Raises
+    MemoryBudgetError when one unit in one task does not fit.
     """
     origin = tuple(a for a, _ in region)
     shape = region_shape(region)
     itemsize = max(1, flow.units[root].op.dtype.itemsize)
     steps = _aligned_steps(unit, natural, shape)
+    if run > 1:
+        steps = _lengthen(steps, shape, run)
+        natural = Grid(shape, tuple(steps))
     steps = _grow(steps, unit, shape, BLOCK // itemsize // 2)
 
     def attempt(candidate: list[int]) -> tuple[int, dict[int, float]]:
@@ -133,8 +146,26 @@ def _grow(steps: list[int], unit: Shape, shape: Shape, elements: int) -> list[in
     return [min(s, -(-n // u) * u) if n else 1 for s, u, n in zip(steps, unit, shape, strict=True)]
 
 
+def _lengthen(steps: list[int], shape: Shape, run: int) -> list[int]:
+    """Stretch the last axes until a block has runs of ``run`` elements, and shorten those before them as much.
+
+    >>> _lengthen([4096, 16], (4096, 4096), 256), _lengthen([16, 4096, 1], (4096, 4096, 2), 256)
+    ([256, 256], [8, 4096, 2])
+    """
+    size, longer, axis = max(math.prod(steps), run), list(steps), len(steps)
+    while run > 1 and axis:
+        axis -= 1
+        longer[axis] = max(1, min(shape[axis], max(steps[axis], run)))
+        run = -(-run // longer[axis]) if longer[axis] >= shape[axis] else 1
+    while math.prod(longer) > size and max(longer[:axis], default=1) > 1:
+        widest = longer.index(max(longer[:axis]))
+        longer[widest] = -(-longer[widest] // 2)
+    return longer
+
+
 def _halve(steps: list[int], unit: Shape, natural: Grid) -> list[int] | None:
     """Halve the block along its best axis: the first one that leaves whole grid boxes, else the longest."""
+
     def half(axis: int) -> int:
         return max(unit[axis], steps[axis] // 2 // unit[axis] * unit[axis])
 
@@ -147,7 +178,11 @@ def _halve(steps: list[int], unit: Shape, natural: Grid) -> list[int] | None:
 
 
 def _less_reading(
-    steps: list[int], peak: int, reads: dict[int, float], shape: Shape, allowance: int,
+    steps: list[int],
+    peak: int,
+    reads: dict[int, float],
+    shape: Shape,
+    allowance: int,
     attempt: Callable[[list[int]], tuple[int, dict[int, float]]],
 ) -> tuple[list[int], int, dict[int, float]]:
     """Stretch the block along axes as long as that saves reading and fits."""

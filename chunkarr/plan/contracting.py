@@ -77,7 +77,9 @@ def plan_contraction(
     for rows, columns, deep in product((1, 2, 4, 8), (1, 2, 4, 8), (1, 2, 4)):
         steps = (1,) * (len(shape) - 2) + (min(rows * EDGE, shape[-2]), min(columns * EDGE, shape[-1]))
         fields: dict[str, Any] = {
-            "op": op, "blocks": Grid(shape, steps), "origin": tuple(a for a, _ in region),
+            "op": op,
+            "blocks": Grid(shape, steps),
+            "origin": tuple(a for a, _ in region),
             "deep": min(deep * EDGE, op.depth),
         }
         program = compile_flow(flow, panels(flow, *first_panel(fields)))
@@ -89,7 +91,9 @@ def plan_contraction(
         blocks = fields["blocks"].size
         times = float(blocks * -(-op.depth // fields["deep"]))
         idle = workers / min(count, blocks)
-        cost = (sum(program.bytes_read.values()) * times + op.depth * region_size(region) * op.dtype.itemsize / 64) * idle
+        cost = (
+            sum(program.bytes_read.values()) * times + op.depth * region_size(region) * op.dtype.itemsize / 64
+        ) * idle
         if best is None or cost < best[0]:
             fields |= {"workers": count, "allowance": held, "peak": held * count, "tasks": min(512, blocks)}
             best = (cost, fields, program, times)

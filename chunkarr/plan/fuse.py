@@ -89,7 +89,7 @@ class Fused(Op):
             at += aligned(nbytes)
         return result
 
-    def evaluate(self, values: list[Any], flags: Any) -> None:  # noqa: ANN401 - a collector of FP flags
+    def evaluate(self, values: list[Any], flags: Any) -> None:
         """Run all steps; ``values`` holds operand tiles, then slots."""
         for step in self.steps:
             flags.name = step.name
@@ -122,9 +122,7 @@ class Flow:
 
     def bind(self, sources: Mapping[int, Stored]) -> Flow:
         """Return this flow with the sources at some positions replaced."""
-        units = tuple(
-            Unit(Load(sources[k]), ()) if k in sources else unit for k, unit in enumerate(self.units)
-        )
+        units = tuple(Unit(Load(sources[k]), ()) if k in sources else unit for k, unit in enumerate(self.units))
         return Flow(units, self.roots)
 
 
@@ -186,6 +184,7 @@ def flatten(
     a reduction consumes tile by tile. Otherwise each root is a unit of its own. A group reads at most
     ``widest`` blocks, if that is given: more groups, which need not hold all that they read together.
     """
+
     def leaf(node: Node) -> bool:
         return id(node) in resolved or not node.inputs
 
@@ -215,7 +214,7 @@ def flatten(
             placed[id(node)] = emit(Load(resolved[id(node)]), ())
         else:
             if isinstance(node.op, Barrier):
-                raise AssertionError("a barrier was not evaluated before what reads it")  # noqa: TRY004
+                raise AssertionError("a barrier was not evaluated before what reads it")
             placed[id(node)] = emit(node.op, node.inputs)
     if last is None:
         return Flow(tuple(units), tuple(placed[id(r)] for r in roots))
@@ -243,8 +242,9 @@ def _order(roots: Sequence[Node], resolved: Mapping[int, Stored]) -> list[Node]:
     return order
 
 
-def _fuse(members: Sequence[Node], results: Sequence[Node], shape: Shape, position: Mapping[int, int]
-          ) -> tuple[Fused, list[Node]]:
+def _fuse(
+    members: Sequence[Node], results: Sequence[Node], shape: Shape, position: Mapping[int, int]
+) -> tuple[Fused, list[Node]]:
     """Turn a group into steps over operands and reused slots."""
     inside = {id(m) for m in members}
     operands: list[Node] = []
@@ -296,16 +296,21 @@ def _fuse(members: Sequence[Node], results: Sequence[Node], shape: Shape, positi
         free.extend(o - base for o in outs if o not in used)
         if not in_place:
             free.extend(release)
-        steps.append(Step(
-            getattr(op.function, "__name__", "call").lstrip("_"), op.function,
-            tuple(inputs[a.index] if isinstance(a, Operand) else Const(a) for a in op.args),
-            tuple(outs), op.kwargs,
-            None if op.where is None else inputs[op.where.index],
-            None if op.prefill is None else inputs[op.prefill.index],
-        ))
+        steps.append(
+            Step(
+                getattr(op.function, "__name__", "call").lstrip("_"),
+                op.function,
+                tuple(inputs[a.index] if isinstance(a, Operand) else Const(a) for a in op.args),
+                tuple(outs),
+                op.kwargs,
+                None if op.where is None else inputs[op.where.index],
+                None if op.prefill is None else inputs[op.prefill.index],
+            )
+        )
     dtype = results[0].dtype
-    fused = Fused(shape, dtype, tuple(n.shape for n in operands), tuple(steps), tuple(slots),
-                  tuple(value[id(r)] for r in results))
+    fused = Fused(
+        shape, dtype, tuple(n.shape for n in operands), tuple(steps), tuple(slots), tuple(value[id(r)] for r in results)
+    )
     return fused, operands
 
 

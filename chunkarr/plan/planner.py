@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "plan"]
 
+RUN = 8 << 10  # bytes that a block should have in one piece in a flat file: a call for less costs more than its copy
 TASKS = 256  # tasks that a pass is divided into, where there are that many blocks
 
 
@@ -176,9 +177,11 @@ def _plan_contraction(node: Node, region: Region, state: _State) -> None:
         fields, reads, _ = plan_contraction(flow, op, region, state.available, state.workers)
     file_bytes, scratch_bytes = _split_reads(flow, reads)
     label = f"matmul {'x'.join(map(str, node.shape))} over {op.depth}"
-    state.stages.append(ContractStage(
-        flow=flow, results=(result,), label=label, bytes_read=file_bytes, bytes_scratch=scratch_bytes, **fields
-    ))
+    state.stages.append(
+        ContractStage(
+            flow=flow, results=(result,), label=label, bytes_read=file_bytes, bytes_scratch=scratch_bytes, **fields
+        )
+    )
     state.resolved[id(node)] = Pending(node.shape, result)
 
 
@@ -213,7 +216,9 @@ def _plan_reductions(nodes: list[Node], asked: Mapping[int, Region], state: _Sta
     label = f"{names} of {'x'.join(map(str, reduces[0].in_shape)) or '1'} over axes {reduces[0].axes}"
     file_bytes, scratch_bytes = _split_reads(flow, reads)
     state.stages.append(
-        ReduceStage(flow=flow, results=results, label=label, bytes_read=file_bytes, bytes_scratch=scratch_bytes, **fields)
+        ReduceStage(
+            flow=flow, results=results, label=label, bytes_read=file_bytes, bytes_scratch=scratch_bytes, **fields
+        )
     )
     for node, result in zip(nodes, results, strict=True):
         state.resolved[id(node)] = Pending(node.shape, result)
@@ -238,8 +243,14 @@ def _plan_output(output: Output, state: _State) -> None:
     _add_map(node, region, unit, result, state, "write" if target is not None else "evaluate", target)
 
 
-def _add_map(  # noqa: PLR0913 - what a pass depends on
-    node: Node, region: Region, unit: Shape, result: Result, state: _State, label: str, target: Target | None = None,
+def _add_map(
+    node: Node,
+    region: Region,
+    unit: Shape,
+    result: Result,
+    state: _State,
+    label: str,
+    target: Target | None = None,
 ) -> None:
     """Choose the blocks of a map stage, cutting edges first where it would read a source too often."""
     direct = result.place == "memory" or getattr(target, "array", None) is not None
@@ -247,9 +258,11 @@ def _add_map(  # noqa: PLR0913 - what a pass depends on
     flow = flatten([node], known)
     root = flow.roots[0]
     origin_shape = region_shape(region)
-    local = Grid(origin_shape, natural.steps, tuple(
-        (f - a) % s if s else 0 for f, (a, _), s in zip(natural.firsts, region, natural.steps, strict=True)
-    ))
+    local = Grid(
+        origin_shape,
+        natural.steps,
+        tuple((f - a) % s if s else 0 for f, (a, _), s in zip(natural.firsts, region, natural.steps, strict=True)),
+    )
 
     def extra(box: Region) -> int:
         if direct:
@@ -258,9 +271,12 @@ def _add_map(  # noqa: PLR0913 - what a pass depends on
             return aligned(target.scratch_bytes(box))
         return aligned(result.scratch_bytes(box)) if result.place == "scratch" else 0
 
+    flat = target is not None and not direct and set(target.grid.steps) == {1}
+    run = RUN // max(1, node.dtype.itemsize) if flat else 1
+
     def choose(current: Flow):  # type: ignore[no-untyped-def] # noqa: ANN202
         return choose_blocks(
-            current, root, region, local, unit, extra, state.available, state.workers, direct=direct, what=label
+            current, root, region, local, unit, extra, state.available, state.workers, direct=direct, run=run, what=label
         )
 
     try:
@@ -275,11 +291,21 @@ def _add_map(  # noqa: PLR0913 - what a pass depends on
     if changed:
         choice = choose(flow)
     file_bytes, scratch_bytes = _split_reads(flow, choice.reads)
-    state.stages.append(MapStage(
-        flow=flow, results=(result,), label=label, workers=choice.workers, allowance=choice.peak,
-        peak=choice.peak * choice.workers, bytes_read=file_bytes, bytes_scratch=scratch_bytes,
-        tasks=min(TASKS, choice.grid.size), blocks=choice.grid, unit=unit,
-    ))
+    state.stages.append(
+        MapStage(
+            flow=flow,
+            results=(result,),
+            label=label,
+            workers=choice.workers,
+            allowance=choice.peak,
+            peak=choice.peak * choice.workers,
+            bytes_read=file_bytes,
+            bytes_scratch=scratch_bytes,
+            tasks=min(TASKS, choice.grid.size),
+            blocks=choice.grid,
+            unit=unit,
+        )
+    )
 
 
 def _split_reads(flow: Flow, reads: Mapping[int, float]) -> tuple[int, int]:
@@ -294,7 +320,7 @@ def _split_reads(flow: Flow, reads: Mapping[int, float]) -> tuple[int, int]:
     return files, scratch
 
 
-def _cut(  # noqa: PLR0913 - what a cut depends on
+def _cut(
     flow: Flow, root: int, region: Region, reads: Mapping[int, float], sample: Region, state: _State
 ) -> tuple[Flow, Mapping[int, float], bool]:
     """Copy sources that would be read too often into scratch; ``sample`` is a block of the pass."""
@@ -307,13 +333,18 @@ def _cut(  # noqa: PLR0913 - what a cut depends on
 def _costly(flow: Flow, reads: Mapping[int, float], sizes: Mapping[int, float]) -> list[int]:
     """Return the files among the Load units of which more than about twice ``sizes`` bytes are read."""
     return [
-        k for k, nbytes in reads.items()
+        k
+        for k, nbytes in reads.items()
         if nbytes > REREAD * max(1, sizes.get(k, 0)) and _stored(flow, k).format not in ("memory", "scratch")
     ]
 
 
 def _copied(
-    flow: Flow, costly: Sequence[int], block: Mapping[int, list[Region]], all_of: Mapping[int, list[Region]], state: _State
+    flow: Flow,
+    costly: Sequence[int],
+    block: Mapping[int, list[Region]],
+    all_of: Mapping[int, list[Region]],
+    state: _State,
 ) -> Flow:
     """Return ``flow`` reading scratch copies of its costly sources, in tiles that suit one ``block`` of the pass."""
     units = list(flow.units)
@@ -376,14 +407,31 @@ def _plan_copy(stored: Stored, span: Region, wanted: Shape, state: _State) -> Re
     local = Grid(shape, tuple(steps), firsts)
     unit = (1,) * len(span)
     choice = choose_blocks(
-        flow, 0, span, local, unit, lambda box: aligned(result.scratch_bytes(box)), state.available, state.workers,
+        flow,
+        0,
+        span,
+        local,
+        unit,
+        lambda box: aligned(result.scratch_bytes(box)),
+        state.available,
+        state.workers,
         what="copy to scratch",
     )
-    state.stages.append(MapStage(
-        flow=flow, results=(result,), label=f"copy {stored.path or 'source'} to scratch tiles", workers=choice.workers,
-        allowance=choice.peak, peak=choice.peak * choice.workers, bytes_read=int(sum(choice.reads.values())),
-        bytes_scratch=0, tasks=min(TASKS, choice.grid.size), blocks=choice.grid, unit=unit,
-    ))
+    state.stages.append(
+        MapStage(
+            flow=flow,
+            results=(result,),
+            label=f"copy {stored.path or 'source'} to scratch tiles",
+            workers=choice.workers,
+            allowance=choice.peak,
+            peak=choice.peak * choice.workers,
+            bytes_read=int(sum(choice.reads.values())),
+            bytes_scratch=0,
+            tasks=min(TASKS, choice.grid.size),
+            blocks=choice.grid,
+            unit=unit,
+        )
+    )
     return result
 
 
@@ -392,13 +440,21 @@ def _summary(state: _State, outputs: Sequence[Output]) -> Plan:
     peak = max((s.peak for s in state.stages), default=0)
     passes: dict[int, float] = {}
     for stage in state.stages:
-        seen = {id(u.op.stored) for u in stage.flow.units if isinstance(u.op, Load) and u.op.stored.format not in ("memory", "scratch")}
+        seen = {
+            id(u.op.stored)
+            for u in stage.flow.units
+            if isinstance(u.op, Load) and u.op.stored.format not in ("memory", "scratch")
+        }
         for key in seen:
             passes[key] = passes.get(key, 0) + 1
     return Plan(
-        stages=tuple(state.stages), memory=peak + state.held, scratch=state.scratch,
-        bytes_read=sum(s.bytes_read for s in state.stages), passes=int(max(passes.values(), default=0)),
-        tasks=sum(s.tasks for s in state.stages), budget=state.budget,
+        stages=tuple(state.stages),
+        memory=peak + state.held,
+        scratch=state.scratch,
+        bytes_read=sum(s.bytes_read for s in state.stages),
+        passes=int(max(passes.values(), default=0)),
+        tasks=sum(s.tasks for s in state.stages),
+        budget=state.budget,
         owners=tuple(state.owners),
         nbytes=sum(math.prod(o.node.shape) * o.node.dtype.itemsize for o in outputs),
     )

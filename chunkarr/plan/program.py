@@ -45,7 +45,7 @@ class _Step:
 
     __slots__ = ("gives", "inputs", "op", "region", "scratch", "shape", "target", "unit")
 
-    def __init__(self, unit: int, op: Any, region: Region, gives: int) -> None:  # noqa: ANN401
+    def __init__(self, unit: int, op: Any, region: Region, gives: int) -> None:
         self.unit, self.op, self.region, self.gives = unit, op, region, gives
         self.shape = region_shape(region)
         self.inputs: list[tuple[int, tuple[slice, ...] | None] | None] = []
@@ -89,11 +89,11 @@ class _Slab:
         self.live.remove((place[0], place[0] + aligned(place[1])))
 
 
-def _cost(op: Any, region: Region) -> int:  # noqa: ANN401
+def _cost(op: Any, region: Region) -> int:
     return op.stored.bytes_read(region) if isinstance(op, Load) else region_size(region)
 
 
-def _merged(op: Any, regions: list[Region], *, thrifty: bool) -> list[Region]:  # noqa: ANN401
+def _merged(op: Any, regions: list[Region], *, thrifty: bool) -> list[Region]:
     """Take regions together where reading their bounding box costs no more than reading each.
 
     With ``thrifty`` only those within another: a bounding box may hold more than the regions do.
@@ -139,8 +139,14 @@ def _requests(flow: Flow, wanted: Mapping[int, list[Region]], *, thrifty: bool) 
     return needed
 
 
-def compile_flow(flow: Flow, wanted: Mapping[int, list[Region]], *, direct: frozenset[int] = frozenset(),
-                 stream: bool = False, thrifty: bool = False) -> Program:
+def compile_flow(
+    flow: Flow,
+    wanted: Mapping[int, list[Region]],
+    *,
+    direct: frozenset[int] = frozenset(),
+    stream: bool = False,
+    thrifty: bool = False,
+) -> Program:
     """Compile ``flow`` for regions of some units.
 
     Units in ``direct`` are roots whose block goes straight into memory that the caller hands to
@@ -215,11 +221,11 @@ def _place(program: Program, direct: frozenset[int]) -> None:
     program.nbytes = slab.peak
 
 
-def _array_of(op: Any) -> Block | None:  # noqa: ANN401
+def _array_of(op: Any) -> Block | None:
     return getattr(op.stored, "array", None) if isinstance(op, Load) else None
 
 
-def _scratch_bytes(op: Any, step: _Step) -> int:  # noqa: ANN401
+def _scratch_bytes(op: Any, step: _Step) -> int:
     if isinstance(op, Fused):
         return op.temporary_bytes(min(TILE, region_size(step.region)))
     if isinstance(op, Load):
@@ -265,7 +271,7 @@ def run(program: Program, slab: Block, flags: Flags, outs: Mapping[int, Block] |
 def operand_keys(key: tuple[slice, ...], shapes: list[tuple[int, ...]]) -> list[tuple[slice, ...]]:
     """Return the slices of each operand's block for the tile ``key``: axes of size 1 are kept whole."""
     return [
-        tuple(s if n != 1 else slice(0, 1) for s, n in zip(key[len(key) - len(shape):], shape, strict=True))
+        tuple(s if n != 1 else slice(0, 1) for s, n in zip(key[len(key) - len(shape) :], shape, strict=True))
         for shape in shapes
     ]
 

@@ -120,7 +120,9 @@ class ReduceStage(Stage):
         return range(group * each, min((group + 1) * each, self.shaped.reduced_grid.size))
 
 
-def _task_peak(flow: Flow, shaped: Shaped, jobs: tuple[Job, ...], kept: Region, levels: int) -> tuple[int, int, dict[int, int]]:
+def _task_peak(
+    flow: Flow, shaped: Shaped, jobs: tuple[Job, ...], kept: Region, levels: int
+) -> tuple[int, int, dict[int, int]]:
     """Return the slab bytes, the other bytes, and the bytes read of the costliest cell over ``kept``."""
     slab, reads = 0, dict[int, int]()
     grid = shaped.reduced_grid
@@ -147,8 +149,13 @@ def _task_peak(flow: Flow, shaped: Shaped, jobs: tuple[Job, ...], kept: Region, 
     return slab, held, reads
 
 
-def plan_reduction(  # noqa: PLR0913 - what a plan depends on
-    flow: Flow, reductions: list[Reduce], cells: Grid, kept: Region, available: int, workers: int,
+def plan_reduction(
+    flow: Flow,
+    reductions: list[Reduce],
+    cells: Grid,
+    kept: Region,
+    available: int,
+    workers: int,
 ) -> tuple[dict[str, Any], dict[int, float]]:
     """Return the fields of the stage that runs ``reductions``, and the bytes it reads per Load unit.
 
@@ -157,9 +164,7 @@ def plan_reduction(  # noqa: PLR0913 - what a plan depends on
     """
     first = reductions[0]
     shaped = Shaped(first.in_shape, first.axes, cells)
-    jobs = tuple(
-        Job(r.row, r.asked, REDUCTIONS[r.row].states(r.asked), r.dtype, r.asked.masked) for r in reductions
-    )
+    jobs = tuple(Job(r.row, r.asked, REDUCTIONS[r.row].states(r.asked), r.dtype, r.asked.masked) for r in reductions)
     fan = fan_in(shaped)
     cell_count = shaped.reduced_grid.size
     depth = 1 + math.ceil(math.log(max(2, cell_count), fan))
@@ -187,12 +192,22 @@ def plan_reduction(  # noqa: PLR0913 - what a plan depends on
         else:
             raise memory_error(
                 f"{first.row} over axes {first.axes}: one cell of {region_shape(shaped.box(box, shaped.reduced_grid.region((0,) * len(first.axes))))} elements",
-                total, available)
+                total,
+                available,
+            )
     number = blocks.size * groups
     fields = {
-        "jobs": jobs, "shaped": shaped, "kept_blocks": blocks, "kept_origin": origin, "fan_in": fan,
-        "level": group_level, "groups": groups, "workers": count, "allowance": slab,
-        "peak": total, "tasks": min(number, 512) + (blocks.size if groups > 1 else 0),
+        "jobs": jobs,
+        "shaped": shaped,
+        "kept_blocks": blocks,
+        "kept_origin": origin,
+        "fan_in": fan,
+        "level": group_level,
+        "groups": groups,
+        "workers": count,
+        "allowance": slab,
+        "peak": total,
+        "tasks": min(number, 512) + (blocks.size if groups > 1 else 0),
     }
     return fields, {k: n * blocks.size for k, n in reads.items()}
 
