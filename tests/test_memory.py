@@ -7,6 +7,7 @@ flat files are sparse, chunked ones have one chunk of noise, linked under every 
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -22,6 +23,7 @@ import pytest
 
 import chunkarr as ca
 from chunkarr import engine
+from chunkarr.errors import MemoryBudgetError
 from chunkarr.formats import zarr as zarr_format
 from chunkarr.jobs import convert
 from tests import memory_child
@@ -222,7 +224,8 @@ CASES = {
 
 def perform(name, paths, folder):
     """Do a case's work; return the largest plan of what it ran."""
-    import threadpoolctl  # noqa: F401
+    for name_of_library in ("dask.threaded", "threadpoolctl"):
+        importlib.import_module(name_of_library)
 
     planned = []
     real = engine.plan
@@ -271,3 +274,79 @@ def test_work_on_large_arrays_stays_within_the_budget(name, kind, source, tmp_pa
 @pytest.mark.parametrize(("name", "kind"), WHOLE)
 def test_all_work_on_large_arrays_stays_within_the_budget(name, kind, budget, source, tmp_path):
     measured(name, kind, budget, source, tmp_path).check()
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+def refusal(work, budget):
+    """Run ``work`` within ``budget``; return what the refusal says, after checking that it cost nothing."""
+    before = memory_child.anonymous_bytes()
+    with ca.config.set(memory=budget), pytest.raises(MemoryBudgetError) as caught:
+        work()
+    assert memory_child.anonymous_bytes() - before < 4 * MIB
+    message = str(caught.value)
+    assert "MiB" in message
+    assert "raise" in message
+    return message
+
+
+@pytest.fixture
+def unreadable(source, tmp_path, monkeypatch):
+    """Return an Array of 32 MiB in chunks of 8 MiB that fails the test when anything of it is read."""
+    array = ca.open(source("lz4", (4096, 1024)))
+
+    def read(*_):
+        pytest.fail("was read before it was refused")
+
+    monkeypatch.setattr(type(array._node.op.stored), "read", read)
+    return array
+
+
+def test_a_chunk_larger_than_the_budget_is_refused(unreadable):
+    message = refusal(lambda: unreadable.sum().compute(), 6 * MIB)
+    assert "6 MiB" in message
+    assert "smaller chunks" in message
+
+
+@pytest.mark.parametrize("work", [np.asarray, lambda a: a.compute(), lambda a: (a + 1).compute()])
+def test_a_result_larger_than_the_budget_names_the_file(unreadable, work):
+    message = refusal(lambda: work(unreadable), 24 * MIB)
+    assert "32 MiB" in message
+    assert "24 MiB" in message
+    assert ".save(" in message
+
+
+def test_results_that_together_exceed_the_budget_name_the_file(unreadable):
+    message = refusal(lambda: ca.compute(unreadable[:2048], unreadable[2048:] + 1), 24 * MIB)
+    assert "32 MiB" in message
+    assert ".save(" in message
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr", ".h5", ".raw"])
+def test_a_refused_save_leaves_no_file(unreadable, suffix, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    refusal(lambda: (unreadable + 1).save(folder / f"x{suffix}"), 6 * MIB)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_refused_save_keeps_the_old_file(unreadable, tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(3))
+    refusal(lambda: unreadable.save(tmp_path / "x.npy", overwrite=True), 6 * MIB)
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), np.arange(3))
+
+
+def test_a_matrix_product_whose_tiles_do_not_fit_is_refused(source):
+    a = ca.open(source("npy", (2048, 2048)))
+    message = refusal(lambda: (a @ a).sum().compute(), 4 * MIB)
+    assert "512x512" in message
+
+
+def test_sources_that_do_not_fit_together_are_read_one_after_another(source):
+    path = source("lz4", (2048, 1024))
+    with ca.config.set(memory=64 * MIB):
+        total = sum((ca.open(path) for _ in range(7)), start=ca.open(path))
+        assert total.sum().plan().memory <= 64 * MIB
+        one = ca.open(path).compute()
+        np.testing.assert_array_equal((total + 0).max().compute(), (8 * one).max())

@@ -56,10 +56,10 @@ def encoded_limit(encoding: Encoding, size: int) -> int:
 def decoder_bytes(encoding: Encoding, size: int) -> int:
     """Return the bytes that decoding a chunk of ``size`` bytes takes from the C allocator.
 
-    blosc asks for two of its blocks, which have at most 1 MiB when it chooses, aligned; glibc finds no
-    room for the next such request in what the last one left, and holds four.
+    blosc asks for two of its blocks, which have at most 1 MiB when it chooses, aligned: glibc then holds
+    twice as much, because the next such request does not fit where the last one was.
     """
-    return 8 * min(size, BLOSC_BLOCK) if encoding.compressor == "blosc" else 0
+    return 4 * min(size, BLOSC_BLOCK) if encoding.compressor == "blosc" else 0
 
 
 def decoder(encoding: Encoding, size: int) -> Decoder:
