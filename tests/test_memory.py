@@ -305,7 +305,7 @@ def unreadable(source, tmp_path, monkeypatch):
 
 def test_a_chunk_larger_than_the_budget_is_refused(unreadable):
     message = refusal(lambda: unreadable.sum().compute(), 6 * MIB)
-    assert "6 MiB" in message
+    assert "6.0 MiB" in message
     assert "smaller chunks" in message
 
 

@@ -24,6 +24,7 @@ __all__ = ["Materialise", "materialise", "scan"]
 
 Block = np.ndarray[Any, Any]
 DEEP = 128  # elements along the axis that a cell has at least, so that carries are few
+LONG = 1 << 19  # elements along the axis that a cell has at most, so that it fits in memory
 
 
 class Materialise(Barrier):
@@ -167,6 +168,7 @@ def scan(node: Node, ufunc: np.ufunc, axis: int, dtype: Any = None, *, nan: bool
         return full(node.shape, np.zeros((), result)[()], result)
     step, first = node.grid.steps[axis], node.grid.firsts[axis]
     step *= -(-min(DEEP, size) // step)
+    step = -(-step // -(-step // LONG))
     cells = Grid((size,), (step,), (first,))
     steps = tuple(step if k == axis else s for k, s in enumerate(node.grid.steps))
     grid = Grid(node.shape, steps, node.grid.firsts)

@@ -42,11 +42,11 @@ class Choice:
         return {k: n / max(1, sizes[k]) for k, n in self.reads.items()}
 
 
-def memory_error(what: str, needed: int, allowed: int) -> MemoryBudgetError:
-    """Return the error for work that cannot fit."""
+def memory_error(what: str, needed: int, allowed: int, instead: str = "use smaller chunks") -> MemoryBudgetError:
+    """Return the error for work that cannot fit; ``instead`` is what to do where the budget stays."""
     return MemoryBudgetError(
         f"{what} needs {format_bytes(needed)}, the budget allows {format_bytes(allowed)}; "
-        f'raise it with chunkarr.config.set(memory="{format_bytes(math.ceil(needed * 1.1))}") or use smaller chunks'
+        f'raise it with chunkarr.config.set(memory="{format_bytes(math.ceil(needed * 1.1))}") or {instead}'
     )
 
 
