@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chunkarr.engine.contraction import run_contract
 from chunkarr.engine.reserve import RESERVE
-from chunkarr.engine.schedule import Run, Scheduler, call_tasks, scheduler
+from chunkarr.engine.schedule import HERE, Run, Scheduler, call_tasks, scheduler
 from chunkarr.engine.small import compute_small, forget_chunks
 from chunkarr.engine.tasks import combine_groups, result_region, run_map, run_reduce
 from chunkarr.errors import StaleExpressionError
 from chunkarr.formats.memory import MemoryStored, MemoryTarget
 from chunkarr.formats.scratch import ScratchArray
-from chunkarr.graph import Barrier, Load, Node, topological
-from chunkarr.grid import Grid, Region, region_shape, region_slices
+from chunkarr.graph import Load, Node, topological
+from chunkarr.grid import Grid, region_shape, region_slices
+from chunkarr.ops.sources import load
 from chunkarr.plan.contracting import ContractStage
-from chunkarr.plan.planner import Output, plan
+from chunkarr.plan.planner import Output, plan, scratch_tile
 from chunkarr.plan.program import Flags
 from chunkarr.plan.reducing import ReduceStage
 from chunkarr.plan.stages import MapStage, Part, Plan, Result, Stage
@@ -59,12 +61,13 @@ def compute(nodes: Sequence[Node], *, progress: bool | Reporter | None = None) -
     if small is not None:
         _report(flags.seen)
         return small
+    nodes, who = _brought_here(nodes, scheduler(), progress)
     planned = plan([Output(n, _Promise(n)) for n in nodes], budget(), workers())  # type: ignore[arg-type]
     with RESERVE.take(planned.memory, planned.budget) as waited:
         if waited:
             check_fresh(nodes)
         arrays = [np.empty(n.shape, n.dtype) for n in nodes]
-        _execute(planned, [MemoryTarget(a) for a in arrays], progress)
+        _execute(planned, [MemoryTarget(a) for a in arrays], who, progress)
     return arrays
 
 
@@ -76,17 +79,17 @@ class _Promise:
         self.shape, self.dtype = node.shape, node.dtype
         self.grid = Grid(node.shape, (1,) * len(node.shape))
 
-    def scratch_bytes(self, region: Region) -> int:
-        return 0
-
 
 def store(node: Node, target: Target, *, progress: bool | Reporter | None = None) -> Plan:
     """Write the values of ``node`` to ``target`` and commit it; abort it if anything goes wrong."""
     try:
-        planned = plan([Output(node, target)], budget(), workers())
+        who = scheduler()
+        if not target.distributable:
+            (node,), who = _brought_here([node], who, progress)
+        planned = plan([Output(node, target)], budget(), workers(), shared=not who.here)
         with RESERVE.take(planned.memory, planned.budget):
             check_fresh([node])
-            _execute(planned, [target], progress)
+            _execute(planned, [target], who, progress)
         target.commit()
     except BaseException:
         target.abort()
@@ -94,11 +97,30 @@ def store(node: Node, target: Target, *, progress: bool | Reporter | None = None
     return planned
 
 
-def _execute(planned: Plan, targets: Sequence[Target], progress: bool | Reporter | None) -> None:
+def _brought_here(
+    nodes: Sequence[Node], who: Scheduler, progress: bool | Reporter | None
+) -> tuple[Sequence[Node], Scheduler]:
+    """Return nodes that this process can evaluate alone, and the scheduler that does.
+
+    Where tasks run in other processes, these compute the values into scratch files that all can see.
+    """
+    if who.here:
+        return nodes, who
+    check_fresh(nodes)
+    full = [n for n in nodes if 0 not in n.shape]
+    ends = [ScratchArray(scratch_directory(), n.shape, n.dtype, scratch_tile(n, n.region)) for n in full]
+    outputs = [Output(n, e) for n, e in zip(full, ends, strict=True)]
+    planned = plan(outputs, budget(), workers(), shared=True)
+    with RESERVE.take(planned.memory, planned.budget):
+        _execute(planned, ends, who, progress)
+    found = {id(n): load(e) for n, e in zip(full, ends, strict=True)}
+    return [found.get(id(n), n) for n in nodes], HERE
+
+
+def _execute(planned: Plan, targets: Sequence[Target], who: Scheduler, progress: bool | Reporter | None) -> None:
     """Run all stages; floating-point events are reported once, in the caller's thread."""
     forget_chunks()
     chosen = reporter(config.get("progress", False) if progress is None else progress)
-    who = scheduler()
     run = Run(scratch_directory(), chosen)
     results: dict[int, Stored] = {}
     ends = iter(targets)
@@ -157,7 +179,7 @@ def _batches(number: int, tasks: int) -> list[tuple[int, int]]:
     """Cut ``number`` items into at most ``tasks`` runs of nearly equal length."""
     tasks = max(1, min(number, tasks))
     edges = [number * k // tasks for k in range(tasks + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def _run_blocks(
@@ -169,29 +191,11 @@ def _run_blocks(
     who: Scheduler,
     label: str,
 ) -> list[tuple[tuple[str, str], None]]:
-    """Run a stage whose tasks write blocks to a target; return its floating-point events.
-
-    Where tasks run in other processes and the target is of this one, they write to scratch, and this
-    process copies from there.
-    """
+    """Run a stage whose tasks write blocks to a target; return its floating-point events."""
     bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
-    between = target
-    if not who.here and not target.distributable:
-        tile = tuple(min(s, n) for s, n in zip(stage.blocks.steps, target.shape, strict=True))
-        between = ScratchArray(scratch_directory(), target.shape, target.dtype, tile)
     calls = _batches(stage.blocks.size, stage.tasks)
-    answers = call_tasks(run, (bound, between), task, calls, stage.workers, who, label)
-    if between is not target:
-        _copy(between, target, stage.blocks)  # type: ignore[arg-type]
+    answers = call_tasks(run, (bound, target), task, calls, stage.workers, who, label)
     return [(event, None) for answer in answers for event in answer]
-
-
-def _copy(source: ScratchArray, target: Target, blocks: Grid) -> None:
-    """Copy a scratch array to a target of this process, block by block."""
-    for box in blocks:
-        block = np.empty(region_shape(box), target.dtype)
-        source.read(box, block, np.empty(source.scratch_bytes(box), np.uint8))
-        target.write(box, block, np.empty(target.scratch_bytes(box), np.uint8))
 
 
 def _run_reduce_stage(

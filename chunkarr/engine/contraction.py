@@ -68,8 +68,9 @@ def _multiply(stage: ContractStage, target: Target, box: Region, slab: Block, fl
     shape = region_shape(box)[-2:]
     size = shape[0] * shape[1] * op.dtype.itemsize
     sums = slab[:size].view(op.dtype).reshape(shape)
-    one = slab[sums_bytes : sums_bytes + one_bytes]
-    memory = slab[sums_bytes + one_bytes :]
+    one, after = slab[sums_bytes : sums_bytes + one_bytes], sums_bytes + one_bytes
+    spare = slab[after : after + stage.copied]
+    memory = slab[after + stage.copied :]
     for at in range(0, op.depth, stage.deep):
         context.check()
         depth = (at, min(at + stage.deep, op.depth))
@@ -77,21 +78,37 @@ def _multiply(stage: ContractStage, target: Target, box: Region, slab: Block, fl
         blocks = run(program, memory, flags)
         a, b = (block.reshape(block.shape[-2:]) for block in blocks)
         flags.name = "matmul"
-        _accumulate(a, b, sums, one, first=at == 0)
+        _accumulate(a, b, sums, (one, spare), first=at == 0)
         context.advance(size)
     target.write(box, sums.reshape(region_shape(box)), np.empty(target.scratch_bytes(box), np.uint8))
 
 
-def _accumulate(a: Block, b: Block, sums: Block, one: Block, *, first: bool) -> None:
-    """Add ``a @ b`` to ``sums``, one tile of each at a time, in the order of the contracted axis."""
-    for i in range(0, sums.shape[0], EDGE):
+def _accumulate(a: Block, b: Block, sums: Block, memory: tuple[Block, Block], *, first: bool) -> None:
+    """Add ``a @ b`` to ``sums``, one tile of each at a time, in the order of the contracted axis.
+
+    Factors that share memory are told apart by a copy: NumPy hands ``x @ x.T`` to another BLAS routine,
+    of other bits, and whether the two share memory depends on the plan.
+    """
+    one, spare = memory
+    for k in range(0, a.shape[1], EDGE):
         for j in range(0, sums.shape[1], EDGE):
-            part = sums[i : i + EDGE, j : j + EDGE]
-            held = one[: part.size * part.itemsize].view(part.dtype).reshape(part.shape)
-            for k in range(0, a.shape[1], EDGE):
-                left, right = a[i : i + EDGE, k : k + EDGE], b[k : k + EDGE, j : j + EDGE]
-                np.matmul(left, right, out=held)
+            right = b[k : k + EDGE, j : j + EDGE]
+            if spare.nbytes:
+                right = _copied(right, spare)
+            for i in range(0, sums.shape[0], EDGE):
+                part = sums[i : i + EDGE, j : j + EDGE]
                 if first and k == 0:
-                    part[...] = held
-                else:
-                    np.add(part, held, out=part)
+                    np.matmul(a[i : i + EDGE, k : k + EDGE], right, out=part)
+                    continue
+                held = one[: part.nbytes].view(part.dtype).reshape(part.shape)
+                np.matmul(a[i : i + EDGE, k : k + EDGE], right, out=held)
+                np.add(part, held, out=part)
+
+
+def _copied(tile: Block, memory: Block) -> Block:
+    """Return a copy of ``tile`` in ``memory``, in the same order of axes."""
+    turned = tile.strides[0] < tile.strides[1]
+    copy = memory[: tile.nbytes].view(tile.dtype).reshape(tile.shape[::-1] if turned else tile.shape)
+    copy = copy.T if turned else copy
+    copy[...] = tile
+    return copy

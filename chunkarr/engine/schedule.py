@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from chunkarr.progress import Reporter
 
-__all__ = ["Run", "Scheduler", "call_tasks", "scheduler"]
+__all__ = ["HERE", "Run", "Scheduler", "call_tasks", "scheduler"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,10 @@ class Scheduler:
 
     name: str  # as a person would say it
     here: bool  # whether tasks run in this process
-    get: Callable[[dict[str, Any], list[str], int], Any] | None  # None: the threads of dask
+    get: Callable[[dict[Any, Any], list[Any], int], Any] | None  # None: the threads of dask
+
+
+HERE = Scheduler("threads", here=True, get=None)
 
 
 def scheduler() -> Scheduler:
@@ -46,10 +49,10 @@ def scheduler() -> Scheduler:
     dask = sys.modules.get("dask")
     choice = dask.config.get("scheduler", None) if dask is not None else None
     if choice is None or choice in ("threads", "threading"):
-        return Scheduler("threads", here=True, get=None)
-    import dask.base
+        return HERE
+    from dask.base import get_scheduler
 
-    get = dask.base.get_scheduler(scheduler=choice)
+    get = get_scheduler(scheduler=choice)
     here = choice in ("sync", "synchronous", "single-threaded")
     return Scheduler(str(choice), here=here, get=lambda graph, keys, workers: get(graph, keys, num_workers=workers))
 

@@ -121,6 +121,10 @@ class ZarrArray(Stored):
         """Return the bytes that `read` needs besides ``out``: a chunk decoded and encoded."""
         return self.reader.scratch_bytes(region)
 
+    def block_scratch_bytes(self, region: Region) -> int:
+        """Return the bytes that `read` into a contiguous block holds besides it."""
+        return self.reader.block_scratch_bytes(region)
+
     def bytes_read(self, region: Region) -> int:
         """Return the decoded bytes of the chunks that ``region`` touches."""
         return self.reader.bytes_read(region)

@@ -24,7 +24,7 @@ from chunkarr.buffers import aligned
 from chunkarr.errors import CorruptChunkError, MissingChunkError
 from chunkarr.formats.zarr_codecs import CodecError, decoder, decoder_bytes, encoded_limit
 from chunkarr.formats.zarr_meta import ArrayMeta
-from chunkarr.grid import Region, Shape
+from chunkarr.grid import Region, Shape, region_shape
 
 __all__ = ["ChunkReader", "Piece", "axis_pieces", "describe_absence", "load_file"]
 
@@ -113,7 +113,20 @@ class ChunkReader:
     def scratch_bytes(self, region: Region) -> int:
         """Return what reading ``region`` needs: one chunk decoded, one encoded, and what the codec takes itself."""
         del region
-        return aligned(self.size) + (0 if self.raw else self.limit + 1) + self.codec_bytes + 64
+        return aligned(self.size) + self.encoded_bytes + self.codec_bytes + 64
+
+    def block_scratch_bytes(self, region: Region) -> int:
+        """Return the same where ``out`` is contiguous: whole chunks that lie in it as stored are decoded in place."""
+        chunk = self.meta.chunk
+        whole = all(not a % c and not b % c for (a, b), c in zip(region, chunk, strict=True))
+        if whole and self.inverse is None and self.meta.dtype == self.stored and region_shape(region)[1:] == chunk[1:]:
+            return self.encoded_bytes + self.codec_bytes + 64
+        return self.scratch_bytes(region)
+
+    @property
+    def encoded_bytes(self) -> int:
+        """Bytes of scratch for one encoded chunk, and one more that shows that a file is too long."""
+        return 0 if self.raw else aligned(self.limit + 1)
 
     def bytes_read(self, region: Region) -> int:
         """Return the decoded bytes of the chunks that ``region`` touches, or its own if ranges can be read."""
@@ -127,8 +140,10 @@ class ChunkReader:
     def read(self, region: Region, out: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
         """Fill ``out`` with ``region``."""
         out = self.as_stored(out)
-        held, kept = self.buffers(scratch)
-        encoded = scratch[aligned(self.size) :][: self.limit + 1]
+        encoded, rest = scratch[: self.limit + 1], scratch[self.encoded_bytes :]
+        held = kept = rest
+        if rest.nbytes >= self.size:  # else every chunk is decoded in place
+            held, kept = self.buffers(rest)
         direct = self.is_direct(out)
         perm = self.meta.encoding.perm
         decode, limit = self.decode, self.limit

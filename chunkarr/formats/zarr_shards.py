@@ -53,6 +53,10 @@ class ShardReader(ChunkReader):
         del region
         return aligned(self.size) + aligned(self.run) + aligned(self.index_bytes + 4) + self.codec_bytes + 64
 
+    def block_scratch_bytes(self, region: Region) -> int:
+        """Return the same: the chunks of a shard are small."""
+        return self.scratch_bytes(region)
+
     def read(self, region: Region, out: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
         """Fill ``out`` with ``region``."""
         out = self.as_stored(out)

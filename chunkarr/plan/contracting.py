@@ -33,6 +33,7 @@ class ContractStage(Stage):
     blocks: Grid = field(default_factory=lambda: Grid((), ()))  # over the tiles of the result that are asked for
     origin: Shape = ()  # where they start
     deep: int = EDGE  # elements along the contracted axis that are read at once: whole edges
+    copied: int = 0  # bytes of a tile of the second factor, copied because both factors read the same source
 
     @property
     def work(self) -> int:
@@ -72,6 +73,8 @@ def plan_contraction(
     ``region`` is made of whole tiles. Raises MemoryBudgetError when one tile in one task does not fit.
     """
     shape = tuple(b - a for a, b in region)
+    common = _loads(flow, flow.roots[0]) & _loads(flow, flow.roots[1])
+    copied = aligned(EDGE * EDGE * op.dtype.itemsize) if common else 0
     best: tuple[float, dict[str, Any], Program, float] | None = None
     smallest = 0
     for rows, columns, deep in product((1, 2, 4, 8), (1, 2, 4, 8), (1, 2, 4)):
@@ -81,9 +84,10 @@ def plan_contraction(
             "blocks": Grid(shape, steps),
             "origin": tuple(a for a, _ in region),
             "deep": min(deep * EDGE, op.depth),
+            "copied": copied,
         }
         program = compile_flow(flow, panels(flow, *first_panel(fields)))
-        held = program.nbytes + sum(_sizes(steps, op.dtype.itemsize))
+        held = program.nbytes + sum(_sizes(steps, op.dtype.itemsize)) + copied
         smallest = min(smallest or held, held)
         count = min(workers, available // held)
         if count < 1:
@@ -105,3 +109,17 @@ def plan_contraction(
         if isinstance(step.op, Load):
             useful[step.unit] = useful.get(step.unit, 0) + region_size(step.region) * step.op.dtype.itemsize * times
     return fields, {k: n * times for k, n in program.bytes_read.items()}, useful
+
+
+def _loads(flow: Flow, root: int) -> set[int]:
+    """Return the Load units below a unit."""
+    found, stack = set[int](), [root]
+    seen = set(stack)
+    while stack:
+        at = stack.pop()
+        if isinstance(flow.units[at].op, Load):
+            found.add(at)
+        fresh = set(flow.units[at].inputs) - seen
+        seen |= fresh
+        stack.extend(fresh)
+    return found

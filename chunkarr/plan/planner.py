@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from chunkarr.formats.contract import Stored, Target
 
-__all__ = ["Output", "plan"]
+__all__ = ["Output", "plan", "scratch_tile"]
 
 RUN = 8 << 10  # bytes that a block should have in one piece in a flat file: a call for less costs more than its copy
 TASKS = 256  # tasks that a pass is divided into, where there are that many blocks
@@ -52,6 +52,7 @@ class _State:
 
     budget: int
     workers: int
+    shared: bool  # whether tasks run in several processes
     key: count[int] = field(default_factory=count)
     stages: list[Stage] = field(default_factory=list)
     resolved: dict[int, Stored] = field(default_factory=dict)  # results of barriers, by id of their node
@@ -65,20 +66,20 @@ class _State:
         """Bytes that the tasks of a stage may hold."""
         return self.budget - self.held
 
-    def place(self, region: Region, node: Node, tile: Shape = ()) -> Result:
-        """Choose where a result is held, and count it."""
+    def place(self, region: Region, node: Node, *, written: bool = False) -> Result:
+        """Choose where a result is held, and count it; ``written``: by the tasks, rather than returned by them."""
         nbytes = region_size(region) * node.dtype.itemsize
-        if not tile and 2 * nbytes <= max(1 << 20, self.budget // 4) and nbytes * 2 < self.available:
+        if not (written and self.shared) and 2 * nbytes <= max(1 << 20, self.budget // 4) and nbytes * 2 < self.available:
             self.held += 2 * nbytes  # the pieces that tasks return, and the array they go into
             result = Result(next(self.key), region, node.dtype, "memory")
             if region == node.region and nbytes <= self.budget // 64:
                 self.owners.append((result.key, node))
             return result
         self.scratch += nbytes
-        return Result(next(self.key), region, node.dtype, "scratch", tile or _tile(node, region))
+        return Result(next(self.key), region, node.dtype, "scratch", scratch_tile(node, region))
 
 
-def _tile(node: Node, region: Region) -> Shape:
+def scratch_tile(node: Node, region: Region) -> Shape:
     """Return tiles of about a megabyte along the grid of the node."""
     shape = region_shape(region)
     steps = [max(1, min(s, n)) for s, n in zip(node.grid.steps, shape, strict=True)]
@@ -88,18 +89,22 @@ def _tile(node: Node, region: Region) -> Shape:
     return tuple(steps)
 
 
-def plan(outputs: Sequence[Output], budget: int, workers: int) -> Plan:
+def plan(outputs: Sequence[Output], budget: int, workers: int, *, shared: bool = False) -> Plan:
     """Return how to compute ``outputs`` while holding at most ``budget`` bytes.
+
+    ``shared``: tasks run in several processes, so what they write must be in files that all can see.
 
     Raises MemoryBudgetError, before any work, when that is impossible.
     """
-    state = _State(budget, workers)
+    state = _State(budget, workers, shared)
     result_bytes = 0
     for output in outputs:
         if getattr(output.target, "array", None) is not None:
             result_bytes += math.prod(output.node.shape) * output.node.dtype.itemsize
     if result_bytes > budget:
-        raise memory_error("the result as an array in memory", result_bytes, budget)
+        raise memory_error(
+            "the result as an array in memory", result_bytes, budget, "write it to a file with .save(path)"
+        )
     state.held = result_bytes
     roots = [o.node for o in outputs]
     asked = _demand(roots)
@@ -169,7 +174,7 @@ def _plan_contraction(node: Node, region: Region, state: _State) -> None:
     edges = (1,) * (node.ndim - 2) + (EDGE, EDGE)
     region = Grid(node.shape, edges).round_out(region)
     flow = flatten(node.inputs, _known(node.inputs, state))
-    result = state.place(region, node)
+    result = state.place(region, node, written=True)
     fields, reads, useful = plan_contraction(flow, op, region, state.available, state.workers)
     costly = _costly(flow, reads, useful)
     if costly:
@@ -188,7 +193,7 @@ def _plan_contraction(node: Node, region: Region, state: _State) -> None:
 def _plan_materialise(node: Node, region: Region, state: _State) -> None:
     """Plan a barrier that only holds its input: no second evaluation, no second reading."""
     (source,) = node.inputs
-    result = state.place(region, node)
+    result = state.place(region, node, written=True)
     _add_map(source, region, (1,) * node.ndim, result, state, "evaluate once")
     state.resolved[id(node)] = Pending(node.shape, result)
 

@@ -229,7 +229,11 @@ def _scratch_bytes(op: Any, step: _Step) -> int:
     if isinstance(op, Fused):
         return op.temporary_bytes(min(TILE, region_size(step.region)))
     if isinstance(op, Load):
-        return 0 if _array_of(op) is not None else op.stored.scratch_bytes(step.region)
+        if _array_of(op) is not None:
+            return 0
+        # Blocks of the slab are contiguous, into which some formats decode without a copy.
+        own = None if step.target is None else getattr(op.stored, "block_scratch_bytes", None)
+        return (own or op.stored.scratch_bytes)(step.region)
     if isinstance(op, Kernel):
         return op.scratch_bytes(step.region)
     return 0

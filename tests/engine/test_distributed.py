@@ -43,7 +43,6 @@ def test_sum_has_the_bits_of_the_threads(client, source):
     assert here.tobytes() == there.tobytes()
 
 
-@pytest.mark.xfail(strict=True, reason="workers find a block a few bytes larger than planned: MemoryBudgetError")
 def test_save(client, source, tmp_path):
     x, a = source
     ca.save(tmp_path / "y.zarr", a * 2 + 1)
