@@ -57,9 +57,9 @@ def decoder_bytes(encoding: Encoding, size: int) -> int:
     """Return the bytes that decoding a chunk of ``size`` bytes takes from the C allocator.
 
     blosc asks for two of its blocks, which have at most 1 MiB when it chooses, aligned: glibc then holds
-    twice as much, because the next such request does not fit where the last one was.
+    four times as much, because the next such request does not fit where the last one was.
     """
-    return 4 * min(size, BLOSC_BLOCK) if encoding.compressor == "blosc" else 0
+    return 8 * min(size, BLOSC_BLOCK) if encoding.compressor == "blosc" else 0
 
 
 def decoder(encoding: Encoding, size: int) -> Decoder:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.buffers import aligned
+from chunkarr.buffers import aligned, memory_error
 from chunkarr.graph import Kernel, Load, View
 from chunkarr.grid import Region, bounding, contains, region_shape, region_size, region_slices, tiles
 from chunkarr.plan.fuse import TILE, Flow, Fused
@@ -241,6 +241,8 @@ def _scratch_bytes(op: Any, step: _Step) -> int:
 
 def run(program: Program, slab: Block, flags: Flags, outs: Mapping[int, Block] | None = None) -> list[Block]:
     """Run ``program`` in ``slab`` and return its results: views of the slab, valid until it is used again."""
+    if program.nbytes > slab.nbytes:  # slices of a short slab would overlap without a word
+        raise memory_error("a block", program.nbytes, slab.nbytes)
     values: list[Any] = [None] * program.values
     for step in program.steps:
         op = step.op
