@@ -8,6 +8,7 @@ which the C allocator does not promise.
 
 from __future__ import annotations
 
+import math
 import mmap
 import threading
 from contextlib import contextmanager, suppress
@@ -15,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chunkarr.errors import MemoryBudgetError
+from chunkarr.settings import format_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ALIGNMENT", "Slabs", "aligned"]
+__all__ = ["ALIGNMENT", "Slabs", "aligned", "memory_error"]
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
@@ -72,3 +76,11 @@ class Slabs:
         """Give all pages back."""
         with self._lock:
             self._free.clear()
+
+
+def memory_error(what: str, needed: int, allowed: int, instead: str = "use smaller chunks") -> MemoryBudgetError:
+    """Return the error for work that cannot fit; ``instead`` is what to do where the budget stays."""
+    return MemoryBudgetError(
+        f"{what} needs {format_bytes(needed)}, the budget allows {format_bytes(allowed)}; "
+        f'raise it with chunkarr.config.set(memory="{format_bytes(math.ceil(needed * 1.1))}") or {instead}'
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.engine.contraction import run_contract
+from chunkarr.engine.contraction import one_blas_thread, run_contract
 from chunkarr.engine.reserve import RESERVE
 from chunkarr.engine.schedule import HERE, Run, Scheduler, call_tasks, scheduler
 from chunkarr.engine.small import compute_small, forget_chunks
@@ -136,7 +136,8 @@ def _execute(planned: Plan, targets: Sequence[Target], who: Scheduler, progress:
                     results[stage.results[0].key] = _as_stored(target)
             elif isinstance(stage, ContractStage):
                 target = _make(stage.results[0])
-                events.update(_run_blocks(stage, target, run_contract, results, run, who, str(number)))
+                with one_blas_thread():
+                    events.update(_run_blocks(stage, target, run_contract, results, run, who, str(number)))
                 results[stage.results[0].key] = _as_stored(target)
             elif isinstance(stage, ReduceStage):
                 events.update(_run_reduce_stage(stage, results, run, who, str(number)))

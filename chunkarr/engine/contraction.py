@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.engine.tasks import boxes
+from chunkarr.engine.tasks import boxes, halves
 from chunkarr.grid import Region, region_shape, shift
 from chunkarr.ops.contract import EDGE
 from chunkarr.plan.contracting import panels
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chunkarr.formats.contract import Target
     from chunkarr.plan.contracting import ContractStage
 
-__all__ = ["run_contract"]
+__all__ = ["one_blas_thread", "run_contract"]
 
 Block = np.ndarray[Any, Any]
 
@@ -31,8 +31,12 @@ _limits: Any = None
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Keep BLAS on one thread while any task of this process multiplies."""
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS on one thread while any task of this process multiplies.
+
+    The thread that asks for the product must enter first: OpenBLAS 0.3.31 ignores the setting from some
+    threads once the main thread has changed it (and obeys the main thread always).
+    """
     global _inside, _limits  # noqa: PLW0603 - the setting is the process's
     from threadpoolctl import threadpool_limits
 
@@ -55,7 +59,7 @@ def run_contract(
     """Multiply the blocks ``start`` ... ``stop`` of a stage into ``target``; return floating-point events."""
     flags = Flags()
     flags.name = "matmul"
-    with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags), _one_blas_thread():
+    with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags), one_blas_thread():
         for box in boxes(stage.blocks, start, stop):
             _multiply(stage, target, box, slab, flags, context)
     return list(flags.seen)
@@ -75,6 +79,10 @@ def _multiply(stage: ContractStage, target: Target, box: Region, slab: Block, fl
         context.check()
         depth = (at, min(at + stage.deep, op.depth))
         program = compile_flow(stage.flow, panels(stage.flow, region, depth))
+        if program.nbytes > memory.nbytes:  # larger than those the plan looked at: start again with halves
+            for half in halves(box, (1,) * (len(box) - 2) + (EDGE, EDGE), program.nbytes, memory.nbytes):
+                _multiply(stage, target, half, slab, flags, context)
+            return
         blocks = run(program, memory, flags)
         a, b = (block.reshape(block.shape[-2:]) for block in blocks)
         flags.name = "matmul"

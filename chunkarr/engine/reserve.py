@@ -7,17 +7,38 @@ waits its turn, first come first served. Work that is started from inside a run 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["RESERVE", "Reserve"]
 
 LITTLE = 64  # a need below this part of the budget never waits: looking at a few elements beside a long run
+LARGE = 16 << 20  # bytes of a plan after which what the C library kept is given back to the system
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return glibc's function of this name, None where there is another C library."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes  # noqa: PLC0415 - only where a large run ends
+
+    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return trim
+
+
+def _trim() -> None:
+    """Give back what codecs freed: glibc keeps some MiB for each thread that ever called one."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
 
 
 class Reserve:
@@ -45,6 +66,8 @@ class Reserve:
             with self.inside():
                 yield waited
         finally:
+            if nbytes >= LARGE:
+                _trim()
             with self._changed:
                 self.held -= nbytes
                 self._changed.notify_all()

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.buffers import aligned
+from chunkarr.buffers import aligned, memory_error
 from chunkarr.errors import CancelledError
 from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, region_slices, shift, tiles
 from chunkarr.ops.reductions import REDUCTIONS, Leaf, Reduction
-from chunkarr.plan.blocks import memory_error
 from chunkarr.plan.fuse import TILE, Fused
 from chunkarr.plan.program import Flags, Program, compile_flow, operand_keys, run
 from chunkarr.plan.reducing import INNER, OUTER, ReduceStage, Shaped
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from chunkarr.formats.contract import Target
     from chunkarr.plan.stages import MapStage
 
-__all__ = ["Context", "boxes", "combine_groups", "result_region", "run_map", "run_reduce"]
+__all__ = ["Context", "boxes", "combine_groups", "halves", "result_region", "run_map", "run_reduce"]
 
 Block = np.ndarray[Any, Any]
 State = tuple[Block, ...]
@@ -76,7 +75,7 @@ def _map_block(stage: MapStage, target: Target, box: Region, origin: Shape, slab
         program = compile_flow(stage.flow, wanted, direct=direct, thrifty=True)
     offset = aligned(program.nbytes)
     if offset + write > slab.nbytes:
-        for half in _halves(box, stage.unit, offset + write, stage.allowance):
+        for half in halves(box, stage.unit, offset + write, stage.allowance):
             _map_block(stage, target, half, origin, slab, flags)
         return
     if whole is not None:
@@ -89,7 +88,8 @@ def _map_block(stage: MapStage, target: Target, box: Region, origin: Shape, slab
     target.write(box, block, slab[offset:])
 
 
-def _halves(box: Region, unit: Shape, needed: int, allowed: int) -> tuple[Region, Region]:
+def halves(box: Region, unit: Shape, needed: int, allowed: int) -> tuple[Region, Region]:
+    """Cut ``box`` in two at a multiple of ``unit``; raise MemoryBudgetError where it is one unit."""
     axes = [k for k, (a, b) in enumerate(box) if b - a > unit[k]]
     if not axes:
         raise memory_error(f"a block of {region_shape(box)} elements", needed, allowed)
@@ -277,23 +277,31 @@ def _reduce_group(work: _Cells, kept: Region, group: int, slab: Block, context: 
     cells = stage.cells_of(group)
     for reduced in boxes(shaped.reduced_grid, cells.start, cells.stop):
         context.check()
-        box = shaped.box(kept, reduced)
-        program: Program = compile_flow(flow, {len(flow.units) - 1: [box]}, stream=True)
-        blocks = run(program, slab, work.flags)
-        whole: list[State] | None = None
-        for key, states in work.run(blocks, box):
-            if region_size(tuple((s.start, s.stop) for s in key)) == math.prod(shape):
-                whole = [tuple(a.reshape(shape) for a in s) for s in states]
-                break
-            if whole is None:
-                whole = [tuple(np.empty(shape, a.dtype) for a in s) for s in states]
-            for held, state in zip(whole, states, strict=True):
-                for a, b in zip(held, state, strict=True):
-                    a[key] = b.reshape(a[key].shape)
-        for counter, state in zip(counters, whole or (), strict=True):
+        held = [tuple(np.empty(shape, d) for d in job.states) for job in stage.jobs]
+        for part, program in _fitting(work, kept, reduced, slab.nbytes):
+            box = shaped.box(part, reduced)
+            blocks = run(program, slab, work.flags)
+            inside = region_slices(part, kept)
+            for key, states in work.run(blocks, box):
+                for wholes, tile in zip(held, states, strict=True):
+                    for whole, values in zip(wholes, tile, strict=True):
+                        place = whole[(*inside, ...)][(*key, ...)]
+                        place[...] = values.reshape(place.shape)
+        for counter, state in zip(counters, held, strict=True):
             counter.push(state)
-        context.advance(region_size(box) * work.fused.dtype.itemsize)
+        context.advance(region_size(shaped.box(kept, reduced)) * work.fused.dtype.itemsize)
     return [c.finish() for c in counters]
+
+
+def _fitting(work: _Cells, kept: Region, reduced: Region, nbytes: int) -> Iterator[tuple[Region, Program]]:
+    """Yield parts of a kept block whose programs fit the slab: one, unless a cell needs more than those planned with."""
+    flow = work.stage.flow
+    program = compile_flow(flow, {len(flow.units) - 1: [work.shaped.box(kept, reduced)]}, stream=True)
+    if program.nbytes <= nbytes:
+        yield kept, program
+        return
+    for half in halves(kept, (1,) * len(kept), program.nbytes, nbytes):
+        yield from _fitting(work, half, reduced, nbytes)
 
 
 def _deliver(

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from chunkarr.errors import MemoryBudgetError
+from chunkarr.buffers import memory_error
 from chunkarr.graph import Load
 from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, shift
 from chunkarr.plan.program import Program, compile_flow
-from chunkarr.settings import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chunkarr.plan.fuse import Flow
 
-__all__ = ["BLOCK", "Choice", "choose_blocks", "memory_error"]
+__all__ = ["BLOCK", "Choice", "choose_blocks"]
 
 BLOCK = 8 << 20  # bytes of slab and result that a block aims at when chunks leave the choice
 REREAD = 2.05  # times a source may be read in one pass before a scratch copy is better
@@ -40,14 +39,6 @@ class Choice:
     def amplification(self, sizes: dict[int, int]) -> dict[int, float]:
         """Return per Load unit how often its bytes are read."""
         return {k: n / max(1, sizes[k]) for k, n in self.reads.items()}
-
-
-def memory_error(what: str, needed: int, allowed: int, instead: str = "use smaller chunks") -> MemoryBudgetError:
-    """Return the error for work that cannot fit; ``instead`` is what to do where the budget stays."""
-    return MemoryBudgetError(
-        f"{what} needs {format_bytes(needed)}, the budget allows {format_bytes(allowed)}; "
-        f'raise it with chunkarr.config.set(memory="{format_bytes(math.ceil(needed * 1.1))}") or {instead}'
-    )
 
 
 def _samples(grid: Grid) -> list[Region]:

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from chunkarr.buffers import aligned
+from chunkarr.buffers import aligned, memory_error
 from chunkarr.graph import Load
 from chunkarr.grid import Grid, Region, Shape, region_size, shift
 from chunkarr.ops.contract import EDGE, Contract
-from chunkarr.plan.blocks import memory_error
 from chunkarr.plan.program import Program, compile_flow
 from chunkarr.plan.stages import Stage
 
@@ -86,7 +85,7 @@ def plan_contraction(
             "deep": min(deep * EDGE, op.depth),
             "copied": copied,
         }
-        program = compile_flow(flow, panels(flow, *first_panel(fields)))
+        program = _largest(flow, fields, op.depth)
         held = program.nbytes + sum(_sizes(steps, op.dtype.itemsize)) + copied
         smallest = min(smallest or held, held)
         count = min(workers, available // held)
@@ -109,6 +108,21 @@ def plan_contraction(
         if isinstance(step.op, Load):
             useful[step.unit] = useful.get(step.unit, 0) + region_size(step.region) * step.op.dtype.itemsize * times
     return fields, {k: n * times for k, n in program.bytes_read.items()}, useful
+
+
+def _largest(flow: Flow, fields: dict[str, Any], depth: int) -> Program:
+    """Return the largest program among the blocks at the corners and in the middle, at both ends of the contraction."""
+    grid: Grid = fields["blocks"]
+    deep = fields["deep"]
+    ends = {(0, deep), ((depth - 1) // deep * deep, depth)}
+    middle = tuple(n // 2 for n in grid.counts)
+    corners = set(product(*({0, n - 1} for n in grid.counts[-2:]))) | {middle[-2:]}
+    programs = [
+        compile_flow(flow, panels(flow, shift(grid.region((*middle[:-2], *corner)), fields["origin"]), end))
+        for corner in corners
+        for end in ends
+    ]
+    return max(programs, key=lambda p: p.nbytes)
 
 
 def _loads(flow: Flow, root: int) -> set[int]:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from chunkarr.buffers import aligned
+from chunkarr.buffers import aligned, memory_error
 from chunkarr.errors import MemoryBudgetError
 from chunkarr.graph import Barrier, Load, Node, topological
 from chunkarr.grid import Grid, Region, Shape, bounding, region_shape, region_size, whole
 from chunkarr.ops.contract import EDGE, Contract
 from chunkarr.ops.reduce import Reduce
 from chunkarr.ops.scans import Materialise
-from chunkarr.plan.blocks import REREAD, choose_blocks, memory_error, source_sizes
+from chunkarr.plan.blocks import REREAD, choose_blocks, source_sizes
 from chunkarr.plan.contracting import ContractStage, first_panel, panels, plan_contraction
 from chunkarr.plan.fuse import NARROW, Flow, Unit, flatten
 from chunkarr.plan.program import compile_flow

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chunkarr.buffers import memory_error
 from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, shift, whole
 from chunkarr.ops.reductions import REDUCTIONS, Asked, leaf_nbytes
-from chunkarr.plan.blocks import memory_error
 from chunkarr.plan.fuse import TILE, Flow, Fused
 from chunkarr.plan.program import compile_flow
 from chunkarr.plan.stages import Stage

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product as product_of
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,3 +99,14 @@ def test_product_of_stored_matrices_within_a_small_budget(tmp_path):
         assert product.plan().memory <= 12 * 2**20
         same(product[300:310, ::-7], (x @ y)[300:310, ::-7])
         same(product, x @ y)
+
+
+@pytest.mark.parametrize("product", [lambda a: a @ a.T, lambda a: a.T @ a], ids=["rows", "columns"])
+def test_bits_of_a_product_do_not_depend_on_budget_or_workers(tmp_path, product):
+    x = np.random.default_rng(2).normal(size=(600, 900))
+    a = stored(x, tmp_path / "x.zarr", chunks=(90, 200))
+    bits = set()
+    for memory, workers in product_of(("16MiB", "64MiB", "1GiB"), (1, 2, 3)):
+        with ca.config.set(memory=memory, workers=workers):
+            bits.add(product(a).compute().tobytes())
+    assert len(bits) == 1
