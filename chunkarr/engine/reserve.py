@@ -7,6 +7,7 @@ waits its turn, first come first served. Work that is started from inside a run 
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
 from collections import deque
@@ -28,8 +29,6 @@ def _malloc_trim() -> Callable[[int], int] | None:
     """Return glibc's function of this name, None where there is another C library."""
     if not sys.platform.startswith("linux"):
         return None
-    import ctypes  # noqa: PLC0415 - only where a large run ends
-
     trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return trim
 
