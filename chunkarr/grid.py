@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from typing import Any
 
 __all__ = [
     "Grid",
@@ -21,6 +22,7 @@ __all__ = [
     "bounding",
     "contains",
     "intersect",
+    "region_key",
     "region_shape",
     "region_size",
     "region_slices",
@@ -86,6 +88,15 @@ def bounding(one: Region, other: Region) -> Region:
 def contains(outer: Region, inner: Region) -> bool:
     """Say whether ``inner`` lies within ``outer``."""
     return all(a <= c and d <= b for (a, b), (c, d) in zip(outer, inner, strict=True))
+
+
+def region_key(region: Region, origin: Region | None = None) -> Any:
+    """Return what indexes an array to a view of ``region``: its slices, and an Ellipsis for arrays without axes.
+
+    >>> region_key(((4, 6),), ((3, 9),))
+    (slice(1, 3, None), Ellipsis)
+    """
+    return (*region_slices(region, origin), ...)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +184,7 @@ def tiles(shape: Shape, limit: int) -> tuple[tuple[tuple[slice, ...], Shape], ..
     >>> [s for _, s in tiles((3, 4), 8)]
     [(2, 4), (1, 4)]
     """
-    steps = []
+    steps: list[int] = []
     room = max(1, limit)
     for n in reversed(shape):
         step = max(1, min(n, room))

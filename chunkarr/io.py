@@ -73,9 +73,9 @@ def save(
     path: Path,
     array: Any,
     *,
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002 - the field's name
     overwrite: bool = False,
-    durability: str | None = None,  # noqa: A002
+    durability: str | None = None,
     progress: bool | Reporter | None = None,
     **options: Any,
 ) -> Array:

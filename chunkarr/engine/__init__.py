@@ -18,7 +18,7 @@ from chunkarr.errors import StaleExpressionError
 from chunkarr.formats.memory import MemoryStored, MemoryTarget
 from chunkarr.formats.scratch import ScratchArray
 from chunkarr.graph import Load, Node, topological
-from chunkarr.grid import Grid, region_shape, region_slices
+from chunkarr.grid import Grid, region_key, region_shape
 from chunkarr.ops.sources import load
 from chunkarr.plan.contracting import ContractStage
 from chunkarr.plan.planner import Output, plan, scratch_tile
@@ -231,7 +231,7 @@ def _place_values(stage: ReduceStage, block: int, values: list[Any], ends: Seque
         region = result_region(stage, block, len(end.shape))
         shaped = value.reshape(region_shape(region))
         if isinstance(end, MemoryTarget):
-            end.array[(*region_slices(region), ...)] = shaped
+            end.array[region_key(region)] = shaped
         else:
             end.write(region, shaped, np.empty(end.scratch_bytes(region), np.uint8))
 

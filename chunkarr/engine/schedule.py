@@ -52,7 +52,7 @@ def scheduler() -> Scheduler:
         return HERE
     from dask.base import get_scheduler
 
-    get = get_scheduler(scheduler=choice)
+    get = get_scheduler(scheduler=choice)  # type: ignore[no-untyped-call]
     here = choice in ("sync", "synchronous", "single-threaded")
     return Scheduler(str(choice), here=here, get=lambda graph, keys, workers: get(graph, keys, num_workers=workers))
 

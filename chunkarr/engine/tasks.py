@@ -14,7 +14,7 @@ import numpy as np
 
 from chunkarr.buffers import aligned, memory_error
 from chunkarr.errors import CancelledError
-from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, region_slices, shift, tiles
+from chunkarr.grid import Grid, Region, Shape, region_key, region_shape, region_size, shift, tiles
 from chunkarr.ops.reductions import REDUCTIONS, Leaf, Reduction
 from chunkarr.plan.fuse import TILE, Fused
 from chunkarr.plan.program import Flags, Program, compile_flow, operand_keys, run
@@ -79,7 +79,7 @@ def _map_block(stage: MapStage, target: Target, box: Region, origin: Shape, slab
             _map_block(stage, target, half, origin, slab, flags)
         return
     if whole is not None:
-        out = whole[(*region_slices(box), ...)]
+        out = whole[region_key(box)]
         (block,) = run(program, slab, flags, {root: out})
         if not np.may_share_memory(block, out):
             out[...] = block
@@ -211,7 +211,7 @@ class _Cells:
                 whole: Any = self.shaped.box(kept_shape, leaf_shape)  # type: ignore[arg-type]
                 leads = math.prod(whole[k] for k in self.order[: self.lead])
                 three = (leads, math.prod(leaf_shape), math.prod(kept_shape) // max(1, leads))
-                keys = tuple((*k, ...) for k in operand_keys(key, shapes))
+                keys = tuple(operand_keys(key, shapes))
                 column.append(_Tile(keys, whole, three, leaf_key))
             result.append((kept_key, column))
         return result
@@ -271,7 +271,7 @@ def run_reduce(
 
 def _reduce_group(work: _Cells, kept: Region, group: int, slab: Block, context: Context) -> list[State]:
     """Return the states of all jobs over one group of cells and one kept block."""
-    stage, shaped, flow = work.stage, work.shaped, work.stage.flow
+    stage, shaped = work.stage, work.shaped
     counters = [_Counter(row.combine, stage.fan_in) for row in work.rows]
     shape = region_shape(kept)
     cells = stage.cells_of(group)
@@ -281,11 +281,12 @@ def _reduce_group(work: _Cells, kept: Region, group: int, slab: Block, context: 
         for part, program in _fitting(work, kept, reduced, slab.nbytes):
             box = shaped.box(part, reduced)
             blocks = run(program, slab, work.flags)
-            inside = region_slices(part, kept)
-            for key, states in work.run(blocks, box):
+            inside = region_key(part, kept)
+            for tile_key, states in work.run(blocks, box):
+                key: Any = (*tile_key, ...)
                 for wholes, tile in zip(held, states, strict=True):
                     for whole, values in zip(wholes, tile, strict=True):
-                        place = whole[(*inside, ...)][(*key, ...)]
+                        place = whole[inside][key]
                         place[...] = values.reshape(place.shape)
         for counter, state in zip(counters, held, strict=True):
             counter.push(state)
@@ -294,7 +295,7 @@ def _reduce_group(work: _Cells, kept: Region, group: int, slab: Block, context: 
 
 
 def _fitting(work: _Cells, kept: Region, reduced: Region, nbytes: int) -> Iterator[tuple[Region, Program]]:
-    """Yield parts of a kept block whose programs fit the slab: one, unless a cell needs more than those planned with."""
+    """Yield parts of a kept block whose programs fit the slab: one, unless a cell needs more than was planned."""
     flow = work.stage.flow
     program = compile_flow(flow, {len(flow.units) - 1: [work.shaped.box(kept, reduced)]}, stream=True)
     if program.nbytes <= nbytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chunkarr.formats.contract import Stored
-from chunkarr.grid import Region, intersect, region_shape, region_size, region_slices
+from chunkarr.grid import Region, intersect, region_key, region_shape, region_size
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -84,7 +84,7 @@ class Cached(Stored):
                 CHUNKS.put(key, chunk, self.limit)
             common = intersect(box, region)
             if common is not None:
-                out[(*region_slices(common, region), ...)] = chunk[(*region_slices(common, box), ...)]
+                out[region_key(common, region)] = chunk[region_key(common, box)]
         del scratch
 
     def scratch_bytes(self, region: Region) -> int:

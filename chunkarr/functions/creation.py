@@ -216,11 +216,11 @@ def _kind(a: Any, dtype: Any) -> np.dtype[Any]:
 def zeros_like(
     a: Any,
     dtype: Any = None,
-    order: str = "K",
-    subok: bool = True,
+    order: str = "K",  # noqa: ARG001 - NumPy's signature
+    subok: bool = True,  # noqa: ARG001 - NumPy's signature
     shape: Any = None,
     *,
-    device: str | None = None,  # noqa: ARG001
+    device: str | None = None,
 ) -> Array:
     """Return zeros of the shape and dtype of ``a``.
 
@@ -238,11 +238,11 @@ def empty_like(
     a: Any,
     /,
     dtype: Any = None,
-    order: str = "K",
-    subok: bool = True,
+    order: str = "K",  # noqa: ARG001 - NumPy's signature
+    subok: bool = True,  # noqa: ARG001 - NumPy's signature
     shape: Any = None,
     *,
-    device: str | None = None,  # noqa: ARG001
+    device: str | None = None,
 ) -> Array:
     """Return zeros of the shape and dtype of ``a``: nothing is ever left unset.
 
@@ -259,11 +259,11 @@ def empty_like(
 def ones_like(
     a: Any,
     dtype: Any = None,
-    order: str = "K",
-    subok: bool = True,
+    order: str = "K",  # noqa: ARG001 - NumPy's signature
+    subok: bool = True,  # noqa: ARG001 - NumPy's signature
     shape: Any = None,
     *,
-    device: str | None = None,  # noqa: ARG001
+    device: str | None = None,
 ) -> Array:
     """Return ones of the shape and dtype of ``a``.
 

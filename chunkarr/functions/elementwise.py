@@ -130,7 +130,7 @@ def clip(
     a_max: Any = None,
     out: Any = None,
     *,
-    min: Any = None,
+    min: Any = None,  # noqa: A002 - NumPy's name
     max: Any = None,  # noqa: A002
     **kwargs: Any,
 ) -> Any:

@@ -89,7 +89,7 @@ class BlockReduce(Kernel):
         out[...] = self.func(seen, axis=tuple(range(ndim, 2 * ndim)), **self.kwargs)
 
     def _fold(self, ufunc: np.ufunc, block: Block, out: Block) -> None:
-        """Combine the elements of each box axis by axis, all boxes at once; the last axis, strided, when least is left."""
+        """Combine the elements of each box axis by axis, all boxes at once; the strided last axis at the end."""
         wide = self._wide(block.dtype) if ufunc in (np.add, np.multiply) else self.dtype
         total = block
         for axis, size in enumerate(self.block):

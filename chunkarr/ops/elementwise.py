@@ -67,8 +67,7 @@ def call(
         inputs.append(node)
         return Operand(len(inputs) - 1)
 
-    for arg in args:
-        places.append(place(arg) if isinstance(arg, Node) else arg)
+    places.extend(place(arg) if isinstance(arg, Node) else arg for arg in args)
     shape = broadcast_shape(function, list(inputs), [n.shape for n in inputs])
     empties = [np.empty((0,), a.dtype) if isinstance(a, Node) else a for a in args]
     answer = function(*empties, **kwargs)

@@ -286,7 +286,8 @@ def _checked_view(node: Node, kind: np.dtype[Any]) -> Block:
     np.empty(0, node.dtype).view(kind)
     if nbytes % kind.itemsize:
         raise ValueError(
-            "When changing to a larger dtype, its size must be a divisor of the total size in bytes of the last axis of the array."
+            "When changing to a larger dtype, its size must be a divisor of the total size in bytes of the last axis "
+            "of the array."
         )
     return np.broadcast_to(np.empty((), kind), (nbytes // kind.itemsize,))
 

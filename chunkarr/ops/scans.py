@@ -75,14 +75,13 @@ class CellTotals(_AlongAxis):
 
     def kernel(self, blocks: Sequence[Block | None], region: Region, out: Block, scratch: Block) -> None:  # noqa: ARG002
         """Scan each cell and keep the last."""
-        (block,) = blocks
+        block: Any = blocks[0]
         a, b = region[self.axis]
         base = self.cells.bounds(0, a)[0]
         for cell in range(a, b):
             start, stop = self.cells.bounds(0, cell)
-            total = scan_total(
-                self.ufunc, self.part(block, start - base, stop - base), self.axis, self.dtype, nan=self.nan
-            )  # type: ignore[arg-type]
+            piece = self.part(block, start - base, stop - base)
+            total = scan_total(self.ufunc, piece, self.axis, self.dtype, nan=self.nan)
             self.part(out, cell - a, cell - a + 1)[...] = np.expand_dims(total, self.axis)
 
     def scratch_bytes(self, region: Region) -> int:

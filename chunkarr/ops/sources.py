@@ -85,7 +85,7 @@ class Full(Kernel):
 
 
 class Formula(Kernel):
-    """``start + step * index`` along one axis, the same along all others; ``head`` holds the first values as they are."""
+    """``start + step * index`` along one axis, the same along all others; ``head`` holds the first values."""
 
     __slots__ = ("axis", "head", "start", "step")
 

@@ -43,9 +43,7 @@ class Choice:
 
 def _samples(grid: Grid) -> list[Region]:
     """Return up to a handful of boxes: corners and the middle of each axis."""
-    picks = []
-    for n in grid.counts:
-        picks.append(sorted({0, n // 2, n - 1}))
+    picks = [sorted({0, n // 2, n - 1}) for n in grid.counts]
     boxes = list(product(*picks))
     if len(boxes) > 9:
         boxes = [boxes[0], boxes[-1], tuple(p[len(p) // 2] for p in picks), *boxes[1 :: max(1, len(boxes) // 6)]][:9]

@@ -192,8 +192,8 @@ def flatten(
     position = {id(n): k for k, n in enumerate(order)}
     groups = _assign(order, roots, leaf, sink, widest)
     last = groups.pop(-1, None)
-    for group in {id(g): g for g in groups.values()}.values():
-        group.members.sort(key=lambda n: position[id(n)])
+    for each in {id(g): g for g in groups.values()}.values():
+        each.members.sort(key=lambda n: position[id(n)])
     units: list[Unit] = []
     placed: dict[int, int] = {}
 
@@ -203,11 +203,9 @@ def flatten(
 
     for node in order:
         group = groups.get(id(node))
-        if group is not None and group is last:
-            continue
         if group is not None:
-            if node is group.members[-1]:
-                op, operands = _fuse(group.members, (node,), group.shape, position)
+            if group is not last and node is group.members[-1]:
+                op, operands = _fuse(group.members, (node,), group.shape)
                 placed[id(node)] = emit(op, operands)
             continue
         if id(node) in resolved:
@@ -218,7 +216,7 @@ def flatten(
             placed[id(node)] = emit(node.op, node.inputs)
     if last is None:
         return Flow(tuple(units), tuple(placed[id(r)] for r in roots))
-    op, operands = _fuse(last.members, roots, last.shape, position)
+    op, operands = _fuse(last.members, roots, last.shape)
     return Flow((*units, Unit(op, tuple(placed[id(i)] for i in operands))), (len(units),))
 
 
@@ -242,9 +240,7 @@ def _order(roots: Sequence[Node], resolved: Mapping[int, Stored]) -> list[Node]:
     return order
 
 
-def _fuse(
-    members: Sequence[Node], results: Sequence[Node], shape: Shape, position: Mapping[int, int]
-) -> tuple[Fused, list[Node]]:
+def _fuse(members: Sequence[Node], results: Sequence[Node], shape: Shape) -> tuple[Fused, list[Node]]:
     """Turn a group into steps over operands and reused slots."""
     inside = {id(m) for m in members}
     operands: list[Node] = []

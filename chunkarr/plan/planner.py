@@ -61,6 +61,13 @@ class _State:
     held: int = 0  # bytes of results in memory
     scratch: int = 0  # bytes of results in scratch
 
+    peak: int = 0  # bytes held at most: by a stage, and by the results that are there when it runs
+
+    def add(self, stage: Stage) -> None:
+        """Append a stage, which was planned with what is available now."""
+        self.stages.append(stage)
+        self.peak = max(self.peak, stage.peak + self.held)
+
     @property
     def available(self) -> int:
         """Bytes that the tasks of a stage may hold."""
@@ -69,7 +76,8 @@ class _State:
     def place(self, region: Region, node: Node, *, written: bool = False) -> Result:
         """Choose where a result is held, and count it; ``written``: by the tasks, rather than returned by them."""
         nbytes = region_size(region) * node.dtype.itemsize
-        if not (written and self.shared) and 2 * nbytes <= max(1 << 20, self.budget // 4) and nbytes * 2 < self.available:
+        small = 2 * nbytes <= max(1 << 20, self.budget // 4) and 2 * nbytes < self.available
+        if small and not (written and self.shared):
             self.held += 2 * nbytes  # the pieces that tasks return, and the array they go into
             result = Result(next(self.key), region, node.dtype, "memory")
             if region == node.region and nbytes <= self.budget // 64:
@@ -182,7 +190,7 @@ def _plan_contraction(node: Node, region: Region, state: _State) -> None:
         fields, reads, _ = plan_contraction(flow, op, region, state.available, state.workers)
     file_bytes, scratch_bytes = _split_reads(flow, reads)
     label = f"matmul {'x'.join(map(str, node.shape))} over {op.depth}"
-    state.stages.append(
+    state.add(
         ContractStage(
             flow=flow, results=(result,), label=label, bytes_read=file_bytes, bytes_scratch=scratch_bytes, **fields
         )
@@ -213,14 +221,15 @@ def _plan_reductions(nodes: list[Node], asked: Mapping[int, Region], state: _Sta
         flow = flatten(inputs, known, sink=shape, widest=NARROW * len(inputs))
         fields, reads = plan_reduction(flow, reduces, cells, kept, state.available, state.workers)
     sink = len(flow.units) - 1
-    domain = reduces[0].needs(asked[id(nodes[0])])[0]
-    flow, reads, changed = _cut(flow, sink, domain, reads, _box_of(fields), state)
+    (domain, *_) = reduces[0].needs(asked[id(nodes[0])])
+    assert domain is not None
+    flow, changed = _cut(flow, sink, domain, reads, _box_of(fields), state)
     if changed:
         fields, reads = plan_reduction(flow, reduces, cells, kept, state.available, state.workers)
     names = ", ".join(dict.fromkeys(r.row for r in reduces))
     label = f"{names} of {'x'.join(map(str, reduces[0].in_shape)) or '1'} over axes {reduces[0].axes}"
     file_bytes, scratch_bytes = _split_reads(flow, reads)
-    state.stages.append(
+    state.add(
         ReduceStage(
             flow=flow, results=results, label=label, bytes_read=file_bytes, bytes_scratch=scratch_bytes, **fields
         )
@@ -281,7 +290,17 @@ def _add_map(
 
     def choose(current: Flow):  # type: ignore[no-untyped-def] # noqa: ANN202
         return choose_blocks(
-            current, root, region, local, unit, extra, state.available, state.workers, direct=direct, run=run, what=label
+            current,
+            root,
+            region,
+            local,
+            unit,
+            extra,
+            state.available,
+            state.workers,
+            direct=direct,
+            run=run,
+            what=label,
         )
 
     try:
@@ -292,11 +311,11 @@ def _add_map(
         choice = choose(flow)
     box = choice.grid.region(tuple(n // 2 for n in choice.grid.counts))
     sample = tuple((a + o, b + o) for (a, b), (o, _) in zip(box, region, strict=True))
-    flow, _, changed = _cut(flow, root, region, choice.reads, sample, state)
+    flow, changed = _cut(flow, root, region, choice.reads, sample, state)
     if changed:
         choice = choose(flow)
     file_bytes, scratch_bytes = _split_reads(flow, choice.reads)
-    state.stages.append(
+    state.add(
         MapStage(
             flow=flow,
             results=(result,),
@@ -327,12 +346,12 @@ def _split_reads(flow: Flow, reads: Mapping[int, float]) -> tuple[int, int]:
 
 def _cut(
     flow: Flow, root: int, region: Region, reads: Mapping[int, float], sample: Region, state: _State
-) -> tuple[Flow, Mapping[int, float], bool]:
+) -> tuple[Flow, bool]:
     """Copy sources that would be read too often into scratch; ``sample`` is a block of the pass."""
     costly = _costly(flow, reads, source_sizes(flow, root, region))
     if not costly:
-        return flow, reads, False
-    return _copied(flow, costly, {root: [sample]}, {root: [region]}, state), reads, True
+        return flow, False
+    return _copied(flow, costly, {root: [sample]}, {root: [region]}, state), True
 
 
 def _costly(flow: Flow, reads: Mapping[int, float], sizes: Mapping[int, float]) -> list[int]:
@@ -422,7 +441,7 @@ def _plan_copy(stored: Stored, span: Region, wanted: Shape, state: _State) -> Re
         state.workers,
         what="copy to scratch",
     )
-    state.stages.append(
+    state.add(
         MapStage(
             flow=flow,
             results=(result,),
@@ -442,7 +461,6 @@ def _plan_copy(stored: Stored, span: Region, wanted: Shape, state: _State) -> Re
 
 def _summary(state: _State, outputs: Sequence[Output]) -> Plan:
     """Add the stages up."""
-    peak = max((s.peak for s in state.stages), default=0)
     passes: dict[int, float] = {}
     for stage in state.stages:
         seen = {
@@ -454,7 +472,7 @@ def _summary(state: _State, outputs: Sequence[Output]) -> Plan:
             passes[key] = passes.get(key, 0) + 1
     return Plan(
         stages=tuple(state.stages),
-        memory=peak + state.held,
+        memory=max(state.peak, state.held),
         scratch=state.scratch,
         bytes_read=sum(s.bytes_read for s in state.stages),
         passes=int(max(passes.values(), default=0)),

@@ -14,7 +14,7 @@ import numpy as np
 
 from chunkarr.buffers import aligned, memory_error
 from chunkarr.graph import Kernel, Load, View
-from chunkarr.grid import Region, bounding, contains, region_shape, region_size, region_slices, tiles
+from chunkarr.grid import Region, bounding, contains, region_key, region_shape, region_size, region_slices, tiles
 from chunkarr.plan.fuse import TILE, Flow, Fused
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def _merged(op: Any, regions: list[Region], *, thrifty: bool) -> list[Region]:
 def _requests(flow: Flow, wanted: Mapping[int, list[Region]], *, thrifty: bool) -> list[list[Region]]:
     """Return per unit the regions that must be computed, overlaps taken together."""
     needed: list[list[Region]] = [[] for _ in flow.units]
-    for unit, regions in wanted.items():
-        needed[unit].extend(regions)
+    for root, regions in wanted.items():
+        needed[root].extend(regions)
     for k in range(len(flow.units) - 1, -1, -1):
         if not needed[k]:
             continue
@@ -177,14 +177,14 @@ def compile_flow(
             if isinstance(unit.op, Load):
                 program.bytes_read[k] = program.bytes_read.get(k, 0) + unit.op.stored.bytes_read(region)
             program.steps.append(step)
-    for unit, regions in wanted.items():
+    for root, regions in wanted.items():
         if stream:
-            sink = flow.units[unit]
+            sink = flow.units[root]
             for region in regions:
-                for source, need in zip(sink.inputs, sink.op.needs(region), strict=True):
-                    program.results.append(refer(source, need))  # type: ignore[arg-type]
+                needs = zip(sink.inputs, sink.op.needs(region), strict=True)
+                program.results.extend(refer(source, need) for source, need in needs if need is not None)
         else:
-            program.results.extend(refer(unit, region) for region in regions)
+            program.results.extend(refer(root, region) for region in regions)
     _place(program, direct)
     return program
 
@@ -246,13 +246,15 @@ def run(program: Program, slab: Block, flags: Flags, outs: Mapping[int, Block] |
     values: list[Any] = [None] * program.values
     for step in program.steps:
         op = step.op
-        blocks = [None if r is None else (values[r[0]] if r[1] is None else values[r[0]][r[1]]) for r in step.inputs]
+        blocks: list[Any] = [
+            None if r is None else (values[r[0]] if r[1] is None else values[r[0]][r[1]]) for r in step.inputs
+        ]
         if isinstance(op, View):
             values[step.gives] = op.view(blocks[0], step.region)
             continue
         array = _array_of(op)
         if array is not None:
-            values[step.gives] = array[(*region_slices(step.region), ...)]
+            values[step.gives] = array[region_key(step.region)]
             continue
         if step.target is None:
             out = outs[step.unit]  # type: ignore[index]
@@ -274,10 +276,10 @@ def run(program: Program, slab: Block, flags: Flags, outs: Mapping[int, Block] |
     return [values[v] if cut is None else values[v][cut] for v, cut in program.results]
 
 
-def operand_keys(key: tuple[slice, ...], shapes: list[tuple[int, ...]]) -> list[tuple[slice, ...]]:
-    """Return the slices of each operand's block for the tile ``key``: axes of size 1 are kept whole."""
+def operand_keys(key: tuple[slice, ...], shapes: list[tuple[int, ...]]) -> list[Any]:
+    """Return what indexes each operand's block to the tile ``key``: axes of size 1 are kept whole."""
     return [
-        tuple(s if n != 1 else slice(0, 1) for s, n in zip(key[len(key) - len(shape) :], shape, strict=True))
+        (*(s if n != 1 else slice(0, 1) for s, n in zip(key[len(key) - len(shape) :], shape, strict=True)), ...)
         for shape in shapes
     ]
 
@@ -290,13 +292,14 @@ def _run_fused(op: Fused, blocks: list[Any], out: Block, scratch: Block, flags: 
     slots: dict[tuple[int, ...], list[Block]] = {}
     # The other slots keep their places; the slot of the result is never touched, its pages stay unused.
     for key, shape in tiles(out.shape, TILE):
+        part: Any = (*key, ...)
         held = slots.get(shape)
         if held is None:
             held = slots[shape] = op.carve(scratch, shape)
-        values = [b[(*k, ...)] for b, k in zip(blocks, operand_keys(key, shapes), strict=True)]
+        values = [b[k] for b, k in zip(blocks, operand_keys(key, shapes), strict=True)]
         values += held
         if result >= count:
-            values[result] = out[(*key, ...)]
+            values[result] = out[part]
             op.evaluate(values, flags)
         else:
-            out[(*key, ...)] = values[result]
+            out[part] = values[result]

@@ -190,8 +190,9 @@ def plan_reduction(
         elif cheaper is not None:
             blocks = cheaper[0]
         else:
+            cell = region_shape(shaped.box(box, shaped.reduced_grid.region((0,) * len(first.axes))))
             raise memory_error(
-                f"{first.row} over axes {first.axes}: one cell of {region_shape(shaped.box(box, shaped.reduced_grid.region((0,) * len(first.axes))))} elements",
+                f"{first.row} over axes {first.axes}: one cell of {cell} elements",
                 total,
                 available,
             )

@@ -106,7 +106,7 @@ def test_bits_of_a_product_do_not_depend_on_budget_or_workers(tmp_path, product)
     x = np.random.default_rng(2).normal(size=(600, 900))
     a = stored(x, tmp_path / "x.zarr", chunks=(90, 200))
     bits = set()
-    for memory, workers in product_of(("16MiB", "64MiB", "1GiB"), (1, 2, 3)):
+    for memory, workers in product_of(("24MiB", "64MiB", "1GiB"), (1, 2, 3)):
         with ca.config.set(memory=memory, workers=workers):
             bits.add(product(a).compute().tobytes())
     assert len(bits) == 1

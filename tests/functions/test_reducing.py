@@ -262,7 +262,7 @@ def test_bits_of_scans_and_their_slices(tmp_path):
 def test_scan(function, data):
     x = data.draw(numbers("?bHiqfdD"))
     if "prod" in function.__name__:
-        x = np.sign(x.real).astype(x.dtype) if x.dtype.kind not in "b" else x
+        x = np.sign(x.real).astype(x.dtype) if x.dtype.kind != "b" else x
     a = chunked(x, data.draw(chunks_of(x.shape)))
     axis = data.draw(st.none() | st.integers(-x.ndim - 1, x.ndim))
     compare(lambda: function(a, axis), lambda: function(x, axis), x, exact=False)
