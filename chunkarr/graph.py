@@ -24,7 +24,7 @@ import numpy as np
 from chunkarr.grid import Grid, Region, Shape, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from chunkarr.formats.contract import Stored
 
@@ -38,6 +38,7 @@ __all__ = [
     "Operand",
     "View",
     "broadcast_region",
+    "has_memo",
     "topological",
 ]
 
@@ -110,11 +111,11 @@ class Elementwise(Op):
     """Output ``index`` of ``function(*args, out=outs, **kwargs)``; inputs broadcast against each other.
 
     ``args`` holds constants and :class:`Operand` places. Outputs of one call share its ``call`` token,
-    so that a fused program computes them together. ``prefill`` is the operand that the output is set
-    to before a call with ``where=``.
+    so that a fused program computes them together. With ``where``, the output
+    is zero where the mask is false.
     """
 
-    __slots__ = ("args", "call", "dtypes", "function", "index", "kwargs", "prefill", "shapes", "where")
+    __slots__ = ("args", "call", "dtypes", "function", "index", "kwargs", "shapes", "where")
 
     def __init__(
         self,
@@ -128,7 +129,6 @@ class Elementwise(Op):
         index: int = 0,
         call: object = None,
         where: Operand | None = None,
-        prefill: Operand | None = None,
     ) -> None:
         super().__init__(shape, dtypes[index])
         self.dtypes = dtypes
@@ -139,7 +139,6 @@ class Elementwise(Op):
         self.index = index
         self.call = call if call is not None else object()
         self.where = where
-        self.prefill = prefill
 
     def needs(self, region: Region) -> tuple[Region | None, ...]:
         """Need the same region of each input, but for axes that are broadcast."""
@@ -195,21 +194,24 @@ class Node:
         return whole(self.op.shape)
 
 
-def topological(roots: Iterable[Node], *, stop_at_memo: bool = True) -> list[Node]:
-    """Return every node below ``roots`` once, inputs first. Iterative: chains may be very long."""
+def has_memo(node: Node) -> bool:
+    """Say whether the values of ``node`` are held, so that nothing below it is needed."""
+    return node.memo is not None
+
+
+def topological(roots: Iterable[Node], stop: Callable[[Node], bool] = has_memo) -> list[Node]:
+    """Return every node from ``roots`` down to where ``stop`` says so, once each, inputs first; iterative."""
     order: list[Node] = []
-    state: dict[int, bool] = {}
+    seen: set[int] = set()
     for root in roots:
         stack = [(root, False)]
         while stack:
             node, done = stack.pop()
             if done:
                 order.append(node)
-                continue
-            if id(node) in state:
-                continue
-            state[id(node)] = True
-            stack.append((node, True))
-            if not (stop_at_memo and node.memo is not None):
-                stack.extend((i, False) for i in reversed(node.inputs) if id(i) not in state)
+            elif id(node) not in seen:
+                seen.add(id(node))
+                stack.append((node, True))
+                if not stop(node):
+                    stack.extend((i, False) for i in reversed(node.inputs) if id(i) not in seen)
     return order

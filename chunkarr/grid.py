@@ -172,6 +172,11 @@ class Grid:
             for axis, ((a, b), lohi) in enumerate(zip(self.span(region), region, strict=True))
         )
 
+    def within(self, region: Region) -> Grid:
+        """Return the same boxes over ``region`` alone, counted from its corner."""
+        firsts = tuple(f - a for f, (a, _) in zip(self.firsts, region, strict=True))
+        return Grid(region_shape(region), self.steps, firsts)
+
     def __iter__(self) -> Iterator[Region]:
         """Yield the region of every box, in C order."""
         return (self.region(index) for index in product(*map(range, self.counts)))

@@ -16,7 +16,7 @@ Recipe = list[tuple[Op, tuple[int, ...], Grid]]
 
 def flatten_recipe(root: Node) -> Recipe:
     """Return every node below ``root`` once, inputs first, ``root`` last."""
-    order = topological([root], stop_at_memo=False)
+    order = topological([root], lambda _: False)
     place = {id(node): index for index, node in enumerate(order)}
     return [(node.op, tuple(place[id(i)] for i in node.inputs), node.grid) for node in order]
 

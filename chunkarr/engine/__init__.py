@@ -39,7 +39,7 @@ __all__ = ["Plan", "check_fresh", "compute", "make_plan", "store"]
 
 def check_fresh(nodes: Sequence[Node]) -> None:
     """Raise StaleExpressionError if a stored array below ``nodes`` is not what it was."""
-    for op in {n.op for n in topological(nodes, stop_at_memo=False) if isinstance(n.op, Load)}:
+    for op in {n.op for n in topological(nodes, lambda _: False) if isinstance(n.op, Load)}:
         now = op.stored.generation()
         if now != op.generation:
             raise StaleExpressionError(

@@ -52,12 +52,11 @@ def call(
     args: Sequence[Any],
     *,
     where: Node | None = None,
-    prefill: Node | None = None,
     kwargs: dict[str, Any] | None = None,
 ) -> tuple[Node, ...]:
     """Call ``function`` elementwise on nodes and constants; one node per output.
 
-    ``where`` masks the call as NumPy's ``where=`` does; elsewhere the result is ``prefill``, or zero.
+    ``where`` masks the call as NumPy's ``where=`` does; elsewhere the result is zero.
     """
     kwargs = kwargs or {}
     inputs: list[Node] = []
@@ -74,11 +73,8 @@ def call(
     outputs = answer if isinstance(answer, tuple) else (answer,)
     dtypes = tuple(o.dtype for o in outputs)
     where_place = place(where) if where is not None else None
-    prefill_place = place(prefill) if prefill is not None else None
     if where is not None:
         shape = np.broadcast_shapes(shape, where.shape)
-    if prefill is not None:
-        shape = np.broadcast_shapes(shape, prefill.shape)
     grid = broadcast_grid(shape, inputs)
     token = object()
     return tuple(
@@ -93,7 +89,6 @@ def call(
                 index=index,
                 call=token,
                 where=where_place,
-                prefill=prefill_place,
             ),
             inputs,
             grid,

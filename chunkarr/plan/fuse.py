@@ -45,7 +45,6 @@ class Step:
     outs: tuple[int, ...]
     kwargs: dict[str, Any]
     where: int | None = None
-    prefill: int | None = None  # with where: what the output holds elsewhere; None is zero
 
 
 class Fused(Op):
@@ -99,7 +98,7 @@ class Fused(Op):
                 step.function(*args, out=outs[0] if len(outs) == 1 else tuple(outs), **step.kwargs)
                 continue
             for out in outs:
-                out[...] = 0 if step.prefill is None else values[step.prefill]
+                out[...] = 0
             step.function(
                 *args, out=outs[0] if len(outs) == 1 else tuple(outs), where=values[step.where], **step.kwargs
             )
@@ -188,7 +187,7 @@ def flatten(
     def leaf(node: Node) -> bool:
         return id(node) in resolved or not node.inputs
 
-    order = _order(roots, resolved)
+    order = topological(roots, lambda node: id(node) in resolved)
     position = {id(n): k for k, n in enumerate(order)}
     groups = _assign(order, roots, leaf, sink, widest)
     last = groups.pop(-1, None)
@@ -220,94 +219,69 @@ def flatten(
     return Flow((*units, Unit(op, tuple(placed[id(i)] for i in operands))), (len(units),))
 
 
-def _order(roots: Sequence[Node], resolved: Mapping[int, Stored]) -> list[Node]:
-    """Return the nodes that the flow evaluates: nothing below a resolved node."""
-    if not resolved:
-        return topological(roots, stop_at_memo=False)
-    order: list[Node] = []
-    seen: set[int] = set()
-    for root in roots:
-        stack = [(root, False)]
-        while stack:
-            node, done = stack.pop()
-            if done:
-                order.append(node)
-            elif id(node) not in seen:
-                seen.add(id(node))
-                stack.append((node, True))
-                if id(node) not in resolved:
-                    stack.extend((i, False) for i in reversed(node.inputs))
-    return order
+class _Slots:
+    """The temporaries of a group: a slot is reused once no later step reads it."""
+
+    def __init__(self, base: int) -> None:
+        self.base = base  # operands come before slots in the numbering of values
+        self.dtypes: list[np.dtype[Any]] = []
+        self.free: list[int] = []
+
+    def take(self, dtype: np.dtype[Any]) -> int:
+        """Return the value number of a slot for ``dtype``."""
+        for k in self.free:
+            if self.dtypes[k] == dtype:
+                self.free.remove(k)
+                return self.base + k
+        self.dtypes.append(dtype)
+        return self.base + len(self.dtypes) - 1
+
+    def give(self, values: Iterable[int]) -> None:
+        """Let slots be reused; operands among the values are left alone."""
+        self.free.extend(v - self.base for v in values if v >= self.base)
+
+
+def _operands(members: Sequence[Node], results: Sequence[Node]) -> list[Node]:
+    """Return the nodes that a group reads, each once."""
+    inside = {id(m) for m in members}
+    read = {id(n): n for m in members for n in m.inputs} | {id(r): r for r in results}
+    return [n for key, n in read.items() if key not in inside]
 
 
 def _fuse(members: Sequence[Node], results: Sequence[Node], shape: Shape) -> tuple[Fused, list[Node]]:
     """Turn a group into steps over operands and reused slots."""
-    inside = {id(m) for m in members}
-    operands: list[Node] = []
-    value: dict[int, int] = {}
-
-    def operand(node: Node) -> None:
-        if id(node) not in inside and id(node) not in value:
-            value[id(node)] = len(operands)
-            operands.append(node)
-
-    for member in members:
-        for source in member.inputs:
-            operand(source)
-    for result in results:
-        operand(result)
+    operands = _operands(members, results)
+    value = {id(n): k for k, n in enumerate(operands)}
+    slots = _Slots(len(operands))
     calls: dict[int, list[Node]] = {}
     for member in members:
         calls.setdefault(id(member.op.call), []).append(member)  # type: ignore[attr-defined]
     last_use = _last_uses(members, results, calls)
     steps: list[Step] = []
-    slots: list[np.dtype[Any]] = []
-    free: list[int] = []  # slots that no later step reads
-    base = len(operands)
-
-    def slot_for(dtype: np.dtype[Any]) -> int:
-        for k in free:
-            if slots[k].itemsize == dtype.itemsize and slots[k] == dtype:
-                free.remove(k)
-                return base + k
-        slots.append(dtype)
-        return base + len(slots) - 1
-
     for at, nodes in enumerate(calls.values()):
         op: Any = nodes[0].op
         inputs = [value[id(i)] for i in nodes[0].inputs]
-        dying = [id(i) for i in {id(i): i for i in nodes[0].inputs}.values() if last_use.get(id(i)) == at]
-        release = [value[d] - base for d in dying if value[d] >= base]
+        dying = {value[id(i)] for i in nodes[0].inputs if last_use.get(id(i)) == at}
         in_place = isinstance(op.function, np.ufunc) and op.where is None and len(op.dtypes) == 1
-        if in_place:
-            free.extend(release)
-        by_index: dict[int, int] = {}
-        outs = []
-        for index, dtype in enumerate(op.dtypes):
-            outs.append(slot_for(dtype))
-            by_index[index] = outs[-1]
+        if in_place:  # a ufunc may write where it reads; other functions may read again later
+            slots.give(dying)
+        outs = tuple(slots.take(dtype) for dtype in op.dtypes)
         for node in nodes:
-            value[id(node)] = by_index[node.op.index]  # type: ignore[attr-defined]
-        used = {value[id(n)] for n in nodes}
-        free.extend(o - base for o in outs if o not in used)
+            value[id(node)] = outs[node.op.index]  # type: ignore[attr-defined]
+        slots.give(set(outs) - {value[id(n)] for n in nodes})
         if not in_place:
-            free.extend(release)
-        steps.append(
-            Step(
-                getattr(op.function, "__name__", "call").lstrip("_"),
-                op.function,
-                tuple(inputs[a.index] if isinstance(a, Operand) else Const(a) for a in op.args),
-                tuple(outs),
-                op.kwargs,
-                None if op.where is None else inputs[op.where.index],
-                None if op.prefill is None else inputs[op.prefill.index],
-            )
-        )
-    dtype = results[0].dtype
-    fused = Fused(
-        shape, dtype, tuple(n.shape for n in operands), tuple(steps), tuple(slots), tuple(value[id(r)] for r in results)
-    )
-    return fused, operands
+            slots.give(dying)
+        steps.append(_step(op, inputs, outs))
+    places = tuple(value[id(r)] for r in results)
+    shapes = tuple(n.shape for n in operands)
+    return Fused(shape, results[0].dtype, shapes, tuple(steps), tuple(slots.dtypes), places), operands
+
+
+def _step(op: Elementwise, inputs: Sequence[int], outs: tuple[int, ...]) -> Step:
+    """Return a call with its operands replaced by the values that they are."""
+    name = getattr(op.function, "__name__", "call").lstrip("_")
+    args = tuple(inputs[a.index] if isinstance(a, Operand) else Const(a) for a in op.args)
+    return Step(name, op.function, args, outs, op.kwargs, None if op.where is None else inputs[op.where.index])
 
 
 def _last_uses(members: Sequence[Node], results: Sequence[Node], calls: Mapping[int, list[Node]]) -> dict[int, int]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
 from chunkarr.buffers import aligned, memory_error
 from chunkarr.errors import MemoryBudgetError
 from chunkarr.graph import Barrier, Load, Node, topological
-from chunkarr.grid import Grid, Region, Shape, bounding, region_shape, region_size, whole
+from chunkarr.grid import Grid, Region, Shape, bounding, region_shape, region_size, shift, whole
 from chunkarr.ops.contract import EDGE, Contract
 from chunkarr.ops.reduce import Reduce
 from chunkarr.ops.scans import Materialise
@@ -268,15 +269,7 @@ def _add_map(
 ) -> None:
     """Choose the blocks of a map stage, cutting edges first where it would read a source too often."""
     direct = result.place == "memory" or getattr(target, "array", None) is not None
-    natural, known = node.grid, _known([node], state)
-    flow = flatten([node], known)
-    root = flow.roots[0]
-    origin_shape = region_shape(region)
-    local = Grid(
-        origin_shape,
-        natural.steps,
-        tuple((f - a) % s if s else 0 for f, (a, _), s in zip(natural.firsts, region, natural.steps, strict=True)),
-    )
+    flat = target is not None and not direct and set(target.grid.steps) == {1}
 
     def extra(box: Region) -> int:
         if direct:
@@ -285,35 +278,29 @@ def _add_map(
             return aligned(target.scratch_bytes(box))
         return aligned(result.scratch_bytes(box)) if result.place == "scratch" else 0
 
-    flat = target is not None and not direct and set(target.grid.steps) == {1}
-    run = RUN // max(1, node.dtype.itemsize) if flat else 1
-
-    def choose(current: Flow):  # type: ignore[no-untyped-def] # noqa: ANN202
-        return choose_blocks(
-            current,
-            root,
-            region,
-            local,
-            unit,
-            extra,
-            state.available,
-            state.workers,
-            direct=direct,
-            run=run,
-            what=label,
-        )
-
+    choose = partial(
+        choose_blocks,
+        region=region,
+        natural=node.grid.within(region),
+        unit=unit,
+        extra=extra,
+        available=state.available,
+        workers=state.workers,
+        direct=direct,
+        run=RUN // max(1, node.dtype.itemsize) if flat else 1,
+        what=label,
+    )
+    known = _known([node], state)
+    flow = flatten([node], known)
     try:
-        choice = choose(flow)
+        choice = choose(flow, flow.roots[0])
     except MemoryBudgetError:
         flow = flatten([node], known, widest=NARROW)
-        root = flow.roots[0]
-        choice = choose(flow)
-    box = choice.grid.region(tuple(n // 2 for n in choice.grid.counts))
-    sample = tuple((a + o, b + o) for (a, b), (o, _) in zip(box, region, strict=True))
-    flow, changed = _cut(flow, root, region, choice.reads, sample, state)
+        choice = choose(flow, flow.roots[0])
+    sample = shift(choice.grid.region(tuple(n // 2 for n in choice.grid.counts)), [a for a, _ in region])
+    flow, changed = _cut(flow, flow.roots[0], region, choice.reads, sample, state)
     if changed:
-        choice = choose(flow)
+        choice = choose(flow, flow.roots[0])
     file_bytes, scratch_bytes = _split_reads(flow, choice.reads)
     state.add(
         MapStage(
@@ -427,8 +414,7 @@ def _plan_copy(stored: Stored, span: Region, wanted: Shape, state: _State) -> Re
     state.scratch += result.nbytes
     state.copies[id(stored), span] = result
     flow = Flow((Unit(Load(stored), ()),), (0,))
-    firsts = tuple((f - a) % s if s else 0 for f, (a, _), s in zip(stored.grid.firsts, span, steps, strict=True))
-    local = Grid(shape, tuple(steps), firsts)
+    local = Grid(stored.shape, tuple(steps), stored.grid.firsts).within(span)
     unit = (1,) * len(span)
     choice = choose_blocks(
         flow,

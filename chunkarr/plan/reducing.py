@@ -169,9 +169,7 @@ def plan_reduction(
     cell_count = shaped.reduced_grid.size
     depth = 1 + math.ceil(math.log(max(2, cell_count), fan))
     origin = tuple(a for a, _ in kept)
-    natural = shaped.kept_grid
-    firsts = tuple((f - a) % s if s else 0 for f, a, s in zip(natural.firsts, origin, natural.steps, strict=True))
-    blocks = Grid(region_shape(kept), natural.steps, firsts)
+    blocks = shaped.kept_grid.within(kept)
     per_result = sum(j.state_bytes(1) for j in jobs)
     count = workers
     while True:
