@@ -74,10 +74,15 @@ def chunks_of_sources(node: Node) -> Shape | None:
 
     None where no source is chunked: any chunks are as good then.
     """
-    chunked = any(isinstance(n.op, Load) and not n.op.stored.contiguous for n in topological([node]))
-    steps = node.grid.steps
-    nbytes = math.prod(steps) * node.dtype.itemsize
-    return steps if chunked and LEAST <= nbytes <= MOST else None
+    sources = [n.op.stored for n in topological([node]) if isinstance(n.op, Load) and not n.op.stored.contiguous]
+    if not sources:
+        return None
+    largest = max(sources, key=lambda s: math.prod(s.shape) * s.dtype.itemsize)
+    candidates = [largest.grid.steps] if largest.shape == node.shape else []
+    for steps in (*candidates, node.grid.steps):
+        if LEAST <= math.prod(steps) * node.dtype.itemsize <= MOST:
+            return steps
+    return None
 
 
 def write_raw(node: Node, file: Any, sep: str) -> None:

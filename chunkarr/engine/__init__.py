@@ -207,7 +207,7 @@ def _run_reduce_stage(
     ends = [_make(r) for r in stage.results]
     number = stage.kept_blocks.size * stage.groups
     written = tuple(end if stage.groups == 1 and isinstance(end, ScratchArray) else None for end in ends)
-    answers = call_tasks(run, (bound, written), run_reduce, _batches(number, 256), stage.workers, who, label)
+    answers = call_tasks(run, (bound, written), run_reduce, _batches(number, stage.tasks), stage.workers, who, label)
     events = [event for _, seen in answers for event in seen]
     items = [item for values, _ in answers for item in values]
     del answers

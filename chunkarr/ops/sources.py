@@ -50,9 +50,21 @@ def natural_grid(grid: Grid, itemsize: int, *, contiguous: bool, order: str = "C
 def load(stored: Stored) -> Node:
     """Return the node that reads a stored array."""
     order = getattr(stored, "order", "C")
-    return Node(
-        Load(stored), (), natural_grid(stored.grid, stored.dtype.itemsize, contiguous=stored.contiguous, order=order)
-    )
+    grid = stored.grid if stored.contiguous else _cut_chunks(stored)
+    return Node(Load(stored), (), natural_grid(grid, stored.dtype.itemsize, contiguous=stored.contiguous, order=order))
+
+
+def _cut_chunks(stored: Stored) -> Grid:
+    """Return the grid of the chunks, halved down to ``CELL`` where parts of a chunk can be read alone."""
+    steps = list(stored.grid.steps)
+    while math.prod(steps) * stored.dtype.itemsize > CELL:
+        axis = next((k for k, s in enumerate(steps) if s > 1), None)
+        if axis is None or steps[axis] % 2:
+            break
+        steps[axis] //= 2
+        if stored.bytes_read(tuple((0, s) for s in steps)) > math.prod(steps) * stored.dtype.itemsize:
+            return stored.grid
+    return Grid(stored.shape, tuple(steps), stored.grid.firsts)
 
 
 def constant(array: Any) -> Node:

@@ -98,7 +98,7 @@ def plan_contraction(
             sum(program.bytes_read.values()) * times + op.depth * region_size(region) * op.dtype.itemsize / 64
         ) * idle
         if best is None or cost < best[0]:
-            fields |= {"workers": count, "allowance": held, "peak": held * count, "tasks": min(512, blocks)}
+            fields |= {"workers": count, "allowance": held, "peak": held * count}
             best = (cost, fields, program, times)
     if best is None:
         raise memory_error(f"matmul of tiles of {EDGE}x{EDGE} elements", smallest, available)

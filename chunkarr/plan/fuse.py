@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["NARROW", "TILE", "Const", "Flow", "Fused", "Step", "Unit", "flatten"]
 
 NARROW = 2  # blocks that a group reads where reading all sources together does not fit
-TILE = 1 << 16  # elements that pass through a group of calls together
+TILE = 1 << 17  # elements that pass through a group of calls together
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Output", "plan", "scratch_tile"]
 
 RUN = 8 << 10  # bytes that a block should have in one piece in a flat file: a call for less costs more than its copy
-TASKS = 256  # tasks that a pass is divided into, where there are that many blocks
+TASKS = 24  # tasks for each worker that a pass is divided into: few enough to cost nothing, enough to end together
+SHARED = 1000  # tasks where the workers are those of a cluster, however many
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,10 @@ class _State:
     def available(self) -> int:
         """Bytes that the tasks of a stage may hold."""
         return self.budget - self.held
+
+    def tasks(self, blocks: int) -> int:
+        """Return how many tasks take so many blocks."""
+        return min(blocks, SHARED if self.shared else TASKS * self.workers)
 
     def place(self, region: Region, node: Node, *, written: bool = False) -> Result:
         """Choose where a result is held, and count it; ``written``: by the tasks, rather than returned by them."""
@@ -193,7 +198,13 @@ def _plan_contraction(node: Node, region: Region, state: _State) -> None:
     label = f"matmul {'x'.join(map(str, node.shape))} over {op.depth}"
     state.add(
         ContractStage(
-            flow=flow, results=(result,), label=label, bytes_read=file_bytes, bytes_scratch=scratch_bytes, **fields
+            flow=flow,
+            results=(result,),
+            label=label,
+            bytes_read=file_bytes,
+            bytes_scratch=scratch_bytes,
+            tasks=state.tasks(fields["blocks"].size),
+            **fields,
         )
     )
     state.resolved[id(node)] = Pending(node.shape, result)
@@ -232,7 +243,13 @@ def _plan_reductions(nodes: list[Node], asked: Mapping[int, Region], state: _Sta
     file_bytes, scratch_bytes = _split_reads(flow, reads)
     state.add(
         ReduceStage(
-            flow=flow, results=results, label=label, bytes_read=file_bytes, bytes_scratch=scratch_bytes, **fields
+            flow=flow,
+            results=results,
+            label=label,
+            bytes_read=file_bytes,
+            bytes_scratch=scratch_bytes,
+            tasks=state.tasks(fields["kept_blocks"].size * fields["groups"]),
+            **fields,
         )
     )
     for node, result in zip(nodes, results, strict=True):
@@ -312,7 +329,7 @@ def _add_map(
             peak=choice.peak * choice.workers,
             bytes_read=file_bytes,
             bytes_scratch=scratch_bytes,
-            tasks=min(TASKS, choice.grid.size),
+            tasks=state.tasks(choice.grid.size),
             blocks=choice.grid,
             unit=unit,
         )
@@ -437,7 +454,7 @@ def _plan_copy(stored: Stored, span: Region, wanted: Shape, state: _State) -> Re
             peak=choice.peak * choice.workers,
             bytes_read=int(sum(choice.reads.values())),
             bytes_scratch=0,
-            tasks=min(TASKS, choice.grid.size),
+            tasks=state.tasks(choice.grid.size),
             blocks=choice.grid,
             unit=unit,
         )

@@ -2,7 +2,7 @@
 
 The order of summation is a tree that depends on shape and source chunks only::
 
-    leaf     at most 64 elements along the reduced axes (65,536 when the last axis is reduced), in cache
+    leaf     at most 64 elements along the reduced axes (131,072 when the last axis is reduced), in cache
     cell     a box of the source's grid: its leaves are combined two by two
     array    cells in C order along the reduced axes, combined ``fan_in`` by ``fan_in``
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "ReduceStage", "Shaped", "fan_in", "plan_reduction"]
 
-INNER = 1 << 16  # elements of a leaf along reduced axes, when the last axis is one of them
+INNER = 1 << 17  # elements of a leaf along reduced axes, when the last axis is one of them
 OUTER = 64  # the same otherwise: summed one by one, so few
 SMALL = 4096  # results of a cell up to which partial results are cheap, and combined two by two
 
@@ -194,7 +194,6 @@ def plan_reduction(
                 total,
                 available,
             )
-    number = blocks.size * groups
     fields = {
         "jobs": jobs,
         "shaped": shaped,
@@ -206,7 +205,6 @@ def plan_reduction(
         "workers": count,
         "allowance": slab,
         "peak": total,
-        "tasks": min(number, 512) + (blocks.size if groups > 1 else 0),
     }
     return fields, {k: n * blocks.size for k, n in reads.items()}
 
@@ -215,7 +213,7 @@ def _grouping(fan: int, cells: int, blocks: int, workers: int, state_bytes: int,
     """Return the level of a group and how many there are: more than one only where that keeps workers busy."""
     level = math.ceil(math.log(max(1, cells), fan) - 1e-9) if cells > 1 else 0
     groups = 1
-    while level > 0 and blocks * groups < 8 * workers:
+    while level > 0 and blocks * groups < 24 * workers:
         more = -(-cells // fan ** (level - 1))
         if more * state_bytes > available // 4 or blocks * more > 512:
             break
