@@ -17,7 +17,7 @@ from chunkarr.errors import CancelledError
 from chunkarr.grid import Grid, Region, Shape, region_key, region_shape, region_size, shift, tiles
 from chunkarr.ops.reductions import REDUCTIONS, Leaf, Reduction
 from chunkarr.plan.fuse import TILE, Fused
-from chunkarr.plan.program import Flags, Program, compile_flow, operand_keys, run
+from chunkarr.plan.program import Flags, Program, compile_flow, moved, operand_keys, run
 from chunkarr.plan.reducing import INNER, OUTER, ReduceStage, Shaped
 
 if TYPE_CHECKING:
@@ -183,7 +183,18 @@ class _Cells:
         self.inner = self.shaped.inner
         self.axes = self.shaped.axes
         self.lengths = tuple(self.shaped.shape[k] for k in self.axes)
+        self.programs: dict[Shape, Program] = {}
         self.tilings: dict[Any, list[tuple[tuple[slice, ...], list[_Tile]]]] = {}
+
+    def program(self, box: Region) -> Program:
+        """Return the program of a cell: that of the last one of its shape, moved, where that can be."""
+        flow, shape = self.stage.flow, region_shape(box)
+        last = self.programs.get(shape)
+        program = moved(last, flow, box) if last is not None else None
+        if program is None:
+            program = compile_flow(flow, {len(flow.units) - 1: [box]}, stream=True)
+        self.programs[shape] = program
+        return program
 
     def run(self, blocks: list[Block], box: Region) -> Iterator[tuple[tuple[slice, ...], list[State]]]:
         """Yield for each tile of the kept block its slices and the state of each job over this cell."""
@@ -296,8 +307,7 @@ def _reduce_group(work: _Cells, kept: Region, group: int, slab: Block, context: 
 
 def _fitting(work: _Cells, kept: Region, reduced: Region, nbytes: int) -> Iterator[tuple[Region, Program]]:
     """Yield parts of a kept block whose programs fit the slab: one, unless a cell needs more than was planned."""
-    flow = work.stage.flow
-    program = compile_flow(flow, {len(flow.units) - 1: [work.shaped.box(kept, reduced)]}, stream=True)
+    program = work.program(work.shaped.box(kept, reduced))
     if program.nbytes <= nbytes:
         yield kept, program
         return

@@ -20,7 +20,7 @@ from chunkarr.plan.fuse import TILE, Flow, Fused
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Flags", "Program", "compile_flow", "run"]
+__all__ = ["Flags", "Program", "compile_flow", "moved", "run"]
 
 Block = np.ndarray[Any, Any]
 
@@ -187,6 +187,29 @@ def compile_flow(
             program.results.extend(refer(root, region) for region in regions)
     _place(program, direct)
     return program
+
+
+def moved(program: Program, flow: Flow, region: Region) -> Program | None:
+    """Return a streamed program for another region of the same shape; None where it must be compiled anew.
+
+    Where the sink reads sources alone, all that changes is which region of each is read.
+    """
+    sink = flow.units[-1]
+    if len(program.steps) != len(sink.inputs) or any(flow.units[k].inputs for k in sink.inputs):
+        return None
+    needs = dict(zip(sink.inputs, sink.op.needs(region), strict=True))
+    other = Program()
+    other.results, other.values, other.nbytes = program.results, program.values, program.nbytes
+    for old in program.steps:
+        need = needs.get(old.unit)
+        if need is None or region_shape(need) != old.shape:
+            return None
+        step = _Step(old.unit, old.op, need, old.gives)
+        step.target, step.scratch = old.target, old.scratch
+        if _scratch_bytes(step.op, step) > old.scratch[1]:
+            return None
+        other.steps.append(step)
+    return other
 
 
 def _place(program: Program, direct: frozenset[int]) -> None:
