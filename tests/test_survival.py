@@ -74,7 +74,11 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, name):
             print("refused", error.errno, error.filename or error)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), str(path)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", textwrap.dedent(code), str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.stdout.startswith("refused"), done.stderr
     assert str(tmp_path) in done.stdout

@@ -24,18 +24,33 @@ LITTLE = 64  # a need below this part of the budget never waits: looking at a fe
 LARGE = 16 << 20  # bytes of a plan after which what the C library kept is given back to the system
 
 
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
     """Return glibc's function of this name, None where there is another C library."""
     if not sys.platform.startswith("linux"):
         return None
-    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return trim
+    function: Callable[..., int] | None = getattr(ctypes.CDLL(None), name, None)
+    return function
+
+
+@cache
+def _keep() -> None:
+    """Let glibc keep what codecs free for their next call.
+
+    A codec takes and frees some MiB for each chunk; by default glibc gives these pages back every time,
+    and the faults of taking them anew are a fifth of the time of writing. `_trim` gives them back after a run.
+    """
+    mallopt = _glibc("mallopt")
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 128 << 20)
 
 
 def _trim() -> None:
     """Give back what codecs freed: glibc keeps some MiB for each thread that ever called one."""
-    trim = _malloc_trim()
+    trim = _glibc("malloc_trim")
     if trim is not None:
         trim(0)
 
@@ -61,6 +76,8 @@ class Reserve:
     def take(self, nbytes: int, allowed: int) -> Iterator[bool]:
         """Hold ``nbytes`` of the ``allowed`` bytes; yield whether others had to give back first."""
         waited = self._wait(nbytes, allowed)
+        if nbytes >= LARGE:
+            _keep()
         try:
             with self.inside():
                 yield waited

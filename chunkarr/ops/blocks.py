@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["block_reduce"]
 
 Block = np.ndarray[Any, Any]
-TILE = 1 << 16  # elements of the input that are reduced together, in cache
+TILE = 1 << 18  # elements of the input that are reduced together, in cache
 FEW = 64  # elements of a block up to which they are folded one by one: a pass over strided views each
 FOLDS: dict[Any, np.ufunc] = {
     np.sum: np.add,
