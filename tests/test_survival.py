@@ -91,7 +91,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, name):
 def test_a_target_that_cannot_be_made_names_its_path(tmp_path, suffix):
     (tmp_path / "file").write_text("not a directory")
     for path in (tmp_path / "file" / f"x.{suffix}", tmp_path / "nowhere" / f"x.{suffix}"):
-        with pytest.raises(OSError, match="file|nowhere"):
+        with pytest.raises(OSError, match=r"file|nowhere"):
             ca.save(path, np.ones(3))
     assert (tmp_path / "file").read_text() == "not a directory"
 
@@ -101,14 +101,17 @@ def test_a_chunk_that_was_deleted_flipped_or_cut_is_an_error_in_every_operation(
     a = ca.save(tmp_path / "a.zarr", x, chunks=(20, 30))
     chunk = tmp_path / "a.zarr" / "c" / "1" / "0"
     whole = chunk.read_bytes()
-    for damage, error in (
-        (lambda: chunk.unlink(), ca.MissingChunkError),
-        (lambda: chunk.write_bytes(whole[:-9]), ca.CorruptChunkError),
-        (lambda: chunk.write_bytes(whole[:99] + bytes([whole[99] ^ 4]) + whole[100:]), ca.CorruptChunkError),
+    flipped = whole[:99] + bytes([whole[99] ^ 4]) + whole[100:]
+    for damaged, error in (
+        (None, ca.MissingChunkError),
+        (whole[:-9], ca.CorruptChunkError),
+        (flipped, ca.CorruptChunkError),
     ):
-        damage()
-        for ask in (lambda: a.compute(), lambda: a.sum().compute(), lambda: float(a[39, 0]),
-                    lambda: ca.save(tmp_path / "b.npy", a.T)):  # fmt: skip
+        chunk.unlink()
+        if damaged is not None:
+            chunk.write_bytes(damaged)
+        asks = (a.compute, a.sum().compute, lambda: float(a[39, 0]), lambda: ca.save(tmp_path / "b.npy", a.T))
+        for ask in asks:
             with pytest.raises(error, match="c/1/0"):
                 ask()
         assert not (tmp_path / "b.npy").exists()

@@ -198,10 +198,11 @@ def full(
     extent = phantom(shape).shape
     if np.ndim(fill_value):
         return wrap(layout.broadcast_to(elementwise.astype(as_node(fill_value), kind), extent))
-    value = np.zeros((), kind)
-    if 0 not in extent:  # NumPy's cast, and its errors
-        np.copyto(value, np.asarray(fill_value) if isinstance(fill_value, Array) else fill_value, casting="unsafe")
-    return wrap(sources.full(extent, value[()], kind))
+    given = np.asarray(fill_value) if isinstance(fill_value, Array) else fill_value
+    if 0 in extent:  # NumPy's cast, and its errors, of which there are fewer without elements
+        np.full((0,), given, kind)
+        return wrap(sources.full(extent, np.zeros((), kind)[()], kind))
+    return wrap(sources.full(extent, np.full((), given, kind)[()], kind))
 
 
 def _like(a: Any, shape: Any) -> Any:

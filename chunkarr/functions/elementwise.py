@@ -189,7 +189,7 @@ def around(a: Any, decimals: int = 0, out: Any = None) -> Any:
 @implements(np.fix)
 def fix(x: Any, out: Any = None) -> Any:
     """Return ``x`` rounded towards zero."""
-    return deliver(_on_tiles(np.fix, x), out)
+    return deliver(_on_tiles(np.trunc, x), out)
 
 
 @implements(np.nan_to_num)

@@ -73,7 +73,8 @@ def reduce(
     ddof: float = 0,
 ) -> Node:
     """Return the reduction of ``node`` by the row ``row``; dtype and errors are NumPy's."""
-    REDUCTIONS[row].numpy(np.ones((1,) * node.ndim, "i1"), axis=axis)  # NumPy judges the axes
+    judged = "f8" if node.dtype.kind in "fc" else "i1"  # nan functions of integers are others, with other rules
+    REDUCTIONS[row].numpy(np.ones((1,) * node.ndim, judged), axis=axis)  # NumPy judges the axes
     axes = normalize_axes(axis, node.ndim) if node.ndim else ()
     count = math.prod(node.shape[k] for k in axes)
     asked = Asked(
