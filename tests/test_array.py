@@ -78,7 +78,7 @@ def test_casts_are_numpys(x, dtype, casting):
     if x.dtype.kind in "fc":
         with np.errstate(all="ignore"):
             x = np.asarray(np.nan_to_num(x * x.dtype.type(0.001), posinf=1, neginf=2), x.dtype)
-        x = np.clip(x, 0, 100).astype(x.dtype)
+        x = np.asarray(np.clip(x, 0, 100), x.dtype)
     check(lambda: chunked(x).astype(dtype, casting=casting), lambda: x.astype(dtype, casting=casting))
 
 

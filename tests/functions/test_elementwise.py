@@ -135,11 +135,12 @@ def test_clip(x, data):
     check(lambda: np.clip(a, min=low, max=high), lambda: np.clip(x, min=low, max=high))
 
 
+NUMPY = tuple(int(part) for part in np.__version__.split(".")[:2])
 ON_TILES = {
     "round": lambda x: np.round(x, 1),
     "around": np.around,
     "round to tens": lambda x: np.round(x, -1),
-    "fix": np.fix,
+    "fix": np.fix if NUMPY < (2, 5) else np.trunc,  # deprecated since
     "nan_to_num": np.nan_to_num,
     "nan_to_num with values": lambda x: np.nan_to_num(x, nan=1.5, posinf=2, neginf=-2),
     "real": np.real,
