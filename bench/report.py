@@ -77,8 +77,8 @@ def table(entries: Mapping[str, Entry]) -> str:
         if name in entries:
             rows += _rows(case, entries[name])
             entry = entries[name]
-            machines.setdefault(f"{entry['date']}, load {entry['load']}: {entry['machine']}", []).append(name)
-    notes = [f"{text} ({', '.join(names)})." for text, names in machines.items()]
+            machines.setdefault(f"{entry['date']}: {entry['machine']}", []).append(f"{name} {entry['load']}")
+    notes = [f"{text}. Load when each case began: {', '.join(names)}." for text, names in machines.items()]
     return "\n".join([*rows, "", "\n\n".join(notes)]).rstrip()
 
 
