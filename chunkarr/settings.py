@@ -24,6 +24,7 @@ __all__ = [
     "budget",
     "config",
     "durability",
+    "enough",
     "format_bytes",
     "parse_bytes",
     "scratch_directory",
@@ -93,6 +94,19 @@ def format_bytes(number: int) -> str:
     power = min(int(math.log2(abs(number))) // 10, 6)
     value = number / 1024**power
     return f"{value:.{0 if value == int(value) else 1}f} {'KMGTPE'[power - 1]}iB"
+
+
+def enough(number: int) -> str:
+    """Return ``number`` bytes rounded up to a whole binary unit, as a setting that is accepted.
+
+    Examples
+    --------
+    >>> enough(14_575_207), enough(1100), enough(7)
+    ('14 MiB', '2 KiB', '7 B')
+    """
+    power = min(max(number.bit_length() - 1, 0) // 10, 6)
+    unit = "B" if power == 0 else f"{'KMGTPE'[power - 1]}iB"
+    return f"{-(-number // 1024**power)} {unit}"
 
 
 def _check(key: str, value: object) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from chunkarr import settings
+from chunkarr.buffers import memory_error
 from chunkarr.errors import OptionError
 
 
@@ -168,3 +170,10 @@ def test_no_limits(tmp_path):
     assert settings.group_memory(root) is None
     assert settings.group_cores(root) is None
     assert settings.group_memory(str(tmp_path / "nothing")) is None
+
+
+@pytest.mark.parametrize("needed", [1, 1023, 1025, 14_575_207, 2**40 + 1])
+def test_the_budget_that_an_error_names_is_accepted_and_enough(needed):
+    message = str(memory_error("the work", needed, 1))
+    (named,) = re.findall(r'memory="([^"]+)"', message)
+    assert needed <= settings.parse_bytes(named)

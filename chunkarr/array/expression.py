@@ -13,7 +13,7 @@ from chunkarr.array.recipes import flatten_recipe, rebuild
 from chunkarr.errors import MemoryBudgetError
 from chunkarr.graph import Load, Node
 from chunkarr.ops.sources import constant
-from chunkarr.settings import budget, format_bytes
+from chunkarr.settings import budget, enough, format_bytes
 
 if TYPE_CHECKING:
     from chunkarr.engine import Plan
@@ -204,7 +204,7 @@ def check_fits(node: Node, nbytes: int) -> None:
         raise MemoryBudgetError(
             f"the values of {node.shape} {node.dtype} take {format_bytes(nbytes)}, the budget allows "
             f"{format_bytes(allowed)}; write them with .save(path), take a part by slicing, or raise the budget "
-            f'with chunkarr.config.set(memory="{format_bytes(math.ceil(nbytes * 1.25))}")'
+            f'with chunkarr.config.set(memory="{enough(math.ceil(nbytes * 1.25))}")'
         )
 
 
