@@ -7,11 +7,16 @@
     │   ├── MetadataError                 ... in its metadata
     │   ├── UnsafeInputError              reading it would run code or open other files
     │   └── CorruptChunkError             stored bytes do not match what was written
-    │       └── MissingChunkError (FileNotFoundError)
+    │       ├── MissingChunkError (FileNotFoundError)
+    │       └── ForeignChangeError        another writer than chunkarr changed them
     ├── UnsupportedError (NotImplementedError)   well formed, but beyond chunkarr
     ├── GridError (ValueError)            chunks or shards that cannot be
     ├── MemoryBudgetError (MemoryError)   the work cannot fit the budget
     ├── StaleExpressionError (RuntimeError)      a source changed after the expression was built
+    │   └── GenerationChangedError        ... while it was read
+    ├── ArrayLockedError (BlockingIOError)       another writer changes the array now
+    ├── CommittedNotAppliedError (OSError)       a change is safe, but in its place only after the next open
+    ├── ResumeMismatchError (RuntimeError)       the unfinished output was made from something else
     ├── TargetExistsError (FileExistsError)      an output is there already
     ├── CancelledError (RuntimeError)     the run was interrupted
     └── OptionError (TypeError, ValueError)      an option that this call does not take
@@ -21,15 +26,20 @@ for NumPy keeps working.
 """
 
 __all__ = [
+    "ArrayLockedError",
     "CancelledError",
     "ChunkarrError",
+    "CommittedNotAppliedError",
     "CorruptChunkError",
+    "ForeignChangeError",
     "FormatError",
+    "GenerationChangedError",
     "GridError",
     "MemoryBudgetError",
     "MetadataError",
     "MissingChunkError",
     "OptionError",
+    "ResumeMismatchError",
     "StaleExpressionError",
     "TargetExistsError",
     "UnsafeInputError",
@@ -61,6 +71,10 @@ class MissingChunkError(CorruptChunkError, FileNotFoundError):
     """A chunk of an array that was completed is not there."""
 
 
+class ForeignChangeError(CorruptChunkError):
+    """A chunk is whole, but not the one that chunkarr wrote: another writer changed the array; see `adopt`."""
+
+
 class UnsupportedError(ChunkarrError, NotImplementedError):
     """The input is well formed, but needs something that chunkarr does not have."""
 
@@ -75,6 +89,22 @@ class MemoryBudgetError(ChunkarrError, MemoryError):
 
 class StaleExpressionError(ChunkarrError, RuntimeError):
     """A source of an expression changed after the expression was built."""
+
+
+class GenerationChangedError(StaleExpressionError):
+    """An array changed while it was read, again and again; nothing mixed was returned."""
+
+
+class ArrayLockedError(ChunkarrError, BlockingIOError):
+    """Another writer holds the array; nothing was changed."""
+
+
+class CommittedNotAppliedError(ChunkarrError, OSError):
+    """A change was committed and will not be lost, but could not be put in place; the next open does that."""
+
+
+class ResumeMismatchError(ChunkarrError, RuntimeError):
+    """An unfinished output was made from another source or with other arguments; start without ``resume``."""
 
 
 class TargetExistsError(ChunkarrError, FileExistsError):

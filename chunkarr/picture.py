@@ -6,13 +6,14 @@ of rows, each after a byte that names its filter, 0 for none (W3C PNG specificat
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from chunkarr import fsio
 
 __all__ = ["beside", "histogram", "shrink", "stretch", "write_png"]
 
@@ -38,7 +39,7 @@ def write_png(path: str, pixels: Pixels) -> None:
 
     Examples
     --------
-    >>> import tempfile
+    >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_png(os.path.join(folder, "grey.png"), np.full((2, 3), 128, np.uint8))
     ...     os.listdir(folder)
@@ -51,19 +52,15 @@ def write_png(path: str, pixels: Pixels) -> None:
     rows[:, 1:] = pixels
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits, grey, deflate, not interlaced
     parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b"")]
-    unfinished = f"{path}.{os.getpid()}.part"
+    unfinished = fsio.hidden_sibling(path)
+    chunks = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    ]
     try:
-        with open(unfinished, "wb") as file:
-            file.write(SIGNATURE)
-            file.writelines(
-                struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-                for name, data in parts
-            )
-        os.replace(unfinished, path)
-    except BaseException:
-        if os.path.exists(unfinished):
-            os.unlink(unfinished)
-        raise
+        fsio.write_new(unfinished, SIGNATURE, *chunks)
+        fsio.publish(unfinished, path, overwrite=True, durability="process")
+    finally:
+        fsio.discard(unfinished)
 
 
 def stretch(values: np.ndarray[Any, Any], low: float = 0.5, high: float = 99.5) -> Pixels:

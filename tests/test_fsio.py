@@ -161,7 +161,7 @@ def test_links_and_pipes_are_refused_where_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tree", [False, True], ids=["file", "tree"])
 def test_publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: bool, flags: bool, durability: str) -> None:
     if not flags:
-        monkeypatch.setattr(fsio.publishing, "_LIBC", None)
+        monkeypatch.setattr(fsio.calls, "_LIBC", None)
     final = tmp_path / "a"
 
     def write(text: bytes) -> str:
@@ -201,7 +201,7 @@ def test_a_tree_replaces_a_file(tmp_path: Path) -> None:
 
 
 def test_the_old_tree_comes_back_if_the_second_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fsio.publishing, "_LIBC", None)
+    monkeypatch.setattr(fsio.calls, "_LIBC", None)
     old, part = make_tree(tmp_path / "a", b"old"), make_tree(tmp_path / "part", b"new")
     rename = os.rename
 
@@ -233,7 +233,7 @@ def test_a_link_is_followed_not_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flags", [True, False], ids=["renameat2", "plain"])
 def test_only_one_of_many_wins_without_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: bool) -> None:
     if not flags:
-        monkeypatch.setattr(fsio.publishing, "_LIBC", None)
+        monkeypatch.setattr(fsio.calls, "_LIBC", None)
     final = str(tmp_path / "a")
     outcomes: list[str] = []
     barrier = threading.Barrier(8)

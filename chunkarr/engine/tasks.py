@@ -59,7 +59,8 @@ def run_map(stage: MapStage, target: Target, start: int, stop: int, context: Con
     with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
         for box in boxes(stage.blocks, start, stop):
             context.check()
-            _map_block(stage, target, box, origin, slab, flags)
+            for part in target.parts(box):
+                _map_block(stage, target, part, origin, slab, flags)
             context.advance(region_size(box) * target.dtype.itemsize)
     return list(flags.seen)
 

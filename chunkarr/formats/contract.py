@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
-from chunkarr.grid import Grid, Region, Shape
+from chunkarr.errors import CorruptChunkError, UnsupportedError
+from chunkarr.grid import Grid, Region, Shape, region_shape, tiles
 
-__all__ = ["Stored", "Target"]
+__all__ = ["Problem", "Stored", "Target", "Update"]
+
+PIECE = 4 << 20  # bytes read at once of an array without chunks
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a stored array that is not as it was written."""
+
+    path: str  # of the array
+    chunk: str  # which chunk or other part, as the format names it
+    file: str  # where it lies
+    error: str  # name of the error that reading it raises
+    reason: str  # what is wrong, with values
 
 
 class Stored(ABC):
-    """An array at rest. Cheap to hold, safe to share between threads, pickled as a recipe.
+    """An array at rest, as it was when it was opened. Cheap to hold, safe to share between threads.
 
-    Pickling keeps (path, options, generation) and reopens where it is used: no handle, no data.
+    It stands for one generation: `read` returns values of that one, or raises GenerationChangedError
+    where the file cannot give them any more. Pickling keeps (path, options, generation) and reopens
+    where it is used: no handle, no data.
     """
 
     shape: Shape
@@ -25,6 +42,7 @@ class Stored(ABC):
     contiguous: bool  # True if any region can be read alone at the cost of its own bytes
     format: str  # name of the row in the table of formats
     path: str  # where it lies; "" for arrays in memory
+    writable: bool = False  # whether it was opened "r+", so that `update` is offered
 
     @abstractmethod
     def read(self, region: Region, out: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
@@ -32,7 +50,8 @@ class Stored(ABC):
 
         ``scratch`` is a uint8 array of at least ``scratch_bytes(region)`` bytes, owned by the calling
         task; its content is lost. Allocates nothing of the size of a chunk besides.
-        Raises CorruptChunkError or MissingChunkError naming array, chunk and file.
+        Raises CorruptChunkError, MissingChunkError or ForeignChangeError naming array, chunk and file,
+        GenerationChangedError if the array changed since it was opened.
         """
 
     @abstractmethod
@@ -47,6 +66,41 @@ class Stored(ABC):
     def generation(self) -> Hashable:
         """Return what changes when the stored data change (size, mtime_ns, inode; manifest), read afresh."""
 
+    def fresh(self) -> Stored:
+        """Return the array as it is now: this object if nothing changed, else a new one with the same options."""
+        return self
+
+    def update(self, shape: Shape | None = None) -> Update:
+        """Begin a change, holding the array's lock; what a killed writer left is finished or dropped first.
+
+        With ``shape`` the array has that shape (as many axes) after the change: elements keep their
+        indices, new ones read as the fill value (0 where a format has none), cut ones are gone for good.
+
+        Raises
+        ------
+        ArrayLockedError
+            If another writer, in this process or another, holds the array (after waiting as long as ``timeout=``
+            of `open` says).
+        UnsupportedError
+            If this format or this array cannot be changed in place.
+        """
+        del shape
+        raise UnsupportedError(f"{self.path or 'an array in memory'}: cannot be changed in place; save a changed copy")
+
+    def problems(self) -> Iterator[Problem]:
+        """Read everything and yield what is not as it was written; holds a chunk at a time."""
+        limit = PIECE // max(1, self.dtype.itemsize)
+        boxes = (
+            self.grid
+            if not self.contiguous
+            else (tuple((s.start, s.stop) for s in box) for box, _ in tiles(self.shape, limit))
+        )
+        for box in boxes:
+            try:
+                self.read(box, np.empty(region_shape(box), self.dtype), np.empty(self.scratch_bytes(box), np.uint8))
+            except CorruptChunkError as error:
+                yield Problem(self.path, str(box), self.path, type(error).__name__, str(error))
+
 
 class Target(ABC):
     """A new array being written: a hidden sibling that appears under its name on ``commit`` or never.
@@ -59,6 +113,10 @@ class Target(ABC):
     dtype: np.dtype[Any]
     grid: Grid  # unit of writing: a shard, else a chunk, else 1-element boxes where any region can be written
     distributable: bool  # False: only this process may write (HDF5)
+
+    def parts(self, region: Region) -> Iterable[Region]:
+        """Return the parts of ``region`` (whole boxes of ``grid``) that are to be written; usually all of it."""
+        return (region,)
 
     @abstractmethod
     def write(self, region: Region, block: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
@@ -75,3 +133,28 @@ class Target(ABC):
     @abstractmethod
     def abort(self) -> None:
         """Remove every trace of the unfinished array; never raises."""
+
+
+class Update(Target):
+    """A change of a stored array: the boxes that are written replace those that are there, on ``commit``.
+
+    Boxes that are not written stay as they are. Until ``commit`` every reader sees the old array, and
+    ``before`` stays readable; afterwards every reader sees the new one, also when the process dies in
+    between. Holds the array's lock until ``commit`` or ``abort``; a context manager that aborts what
+    was not committed. ``shape``, ``dtype`` and ``grid`` are those after the change.
+    """
+
+    before: Stored  # the array when the lock was taken: the newest generation
+    stale: tuple[Region, ...] = ()  # boxes that a new shape makes it necessary to write: cut ones at the edge
+
+    @abstractmethod
+    def staged(self) -> Stored:
+        """Return the array as it would be after ``commit`` now: what was written over what was there."""
+
+    def __enter__(self) -> Self:
+        """Return the update itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Abort, unless it was committed."""
+        self.abort()

@@ -91,7 +91,7 @@ class _Part:
     def truncate(self, size: int) -> int:
         if self.failure is None:
             try:
-                os.truncate(self.fd, size)
+                fsio.calls.truncate(self.fd, size)
             except OSError as error:
                 self.failure = error
         return size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chunkarr.fsio import calls
 from chunkarr.fsio.publishing import (
     Durability,
     hidden_sibling,
@@ -33,6 +34,7 @@ __all__ = [
     "PIECE",
     "Durability",
     "bytes_of",
+    "calls",
     "discard",
     "hidden_sibling",
     "hold",

@@ -7,18 +7,17 @@ whose lock is free is litter, and `sweep` removes it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import re
 import secrets
 import stat
-import sys
-from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 from chunkarr.errors import TargetExistsError
-from chunkarr.fsio.transfer import BASE_FLAGS, NO_SUCH_CALL, READ_FLAGS, discard, naming, open_new
+from chunkarr.fsio import calls
+from chunkarr.fsio.calls import NO_SUCH_CALL, fcntl
+from chunkarr.fsio.transfer import BASE_FLAGS, READ_FLAGS, discard, naming, open_new
 
 __all__ = [
     "Durability",
@@ -37,10 +36,6 @@ __all__ = [
 Durability = Literal["full", "process"]
 
 NAME_BYTES = 180  # bytes of a file's name kept in its hidden sibling's: a name has at most 255
-
-fcntl: Any = None if os.name == "nt" else import_module("fcntl")
-_RENAME_NOREPLACE, _RENAME_EXCHANGE = (4, 2) if sys.platform == "darwin" else (1, 2)
-_AT_FDCWD = -100
 
 
 def hidden_sibling(path: str) -> str:
@@ -89,7 +84,7 @@ def new_part(
     while True:
         part = hidden_sibling(path)
         if directory:
-            os.mkdir(part)
+            calls.mkdir(part)
         else:
             os.close(open_new(part, size, reserve=reserve, mode=mode))
         try:
@@ -189,12 +184,7 @@ def sync_file(path_or_fd: str | int) -> None:
         finally:
             os.close(fd)
         return
-    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone leaves the bytes in the drive's cache
-    if full is not None:
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(path_or_fd, full)
-            return
-    os.fsync(path_or_fd)
+    calls.fsync(path_or_fd)
 
 
 def sync_dir(path: str) -> None:
@@ -257,16 +247,16 @@ def _rename_absent(part: str, final: str) -> bool:
     """Rename ``part`` to ``final`` if there is nothing there; say whether it was done."""
     if os.name == "nt":
         try:
-            os.rename(part, final)
+            calls.rename(part, final)
         except FileExistsError:
             return False
         return True
     try:
-        if _rename_flag(part, final, _RENAME_NOREPLACE):
+        if calls.rename_with(part, final, calls.NOREPLACE):
             return True
         if not os.path.isdir(part):
-            os.link(part, final)
-            os.unlink(part)
+            calls.link(part, final)
+            calls.unlink(part)
             return True
     except FileExistsError:
         return False
@@ -276,7 +266,7 @@ def _rename_absent(part: str, final: str) -> bool:
             raise
     if os.path.lexists(final):
         return False
-    os.rename(part, final)
+    calls.rename(part, final)
     return True
 
 
@@ -289,49 +279,17 @@ def _replace(part: str, final: str) -> str | None:
         )
     with contextlib.suppress(OSError):
         if is_tree == os.path.isdir(part):
-            os.chmod(part, stat.S_IMODE(os.stat(final).st_mode))
+            calls.chmod(part, stat.S_IMODE(os.stat(final).st_mode))
     if not os.path.isdir(part):
-        os.replace(part, final)
+        calls.replace(part, final)
         return None
-    if _rename_flag(part, final, _RENAME_EXCHANGE):
+    if calls.rename_with(part, final, calls.EXCHANGE):
         return part
     aside = hidden_sibling(final)
-    os.rename(final, aside)
+    calls.rename(final, aside)
     try:
-        os.rename(part, final)
+        calls.rename(part, final)
     except BaseException:
-        os.rename(aside, final)
+        calls.rename(aside, final)
         raise
     return aside
-
-
-def _rename_flag(source: str, target: str, flag: int) -> bool:
-    """Rename with a flag of renameat2 (Linux) or renamex_np (macOS); False where that is not offered."""
-    if _LIBC is None:
-        return False
-    one, two = os.fsencode(source), os.fsencode(target)
-    if sys.platform == "darwin":
-        failed = _LIBC.renamex_np(one, two, ctypes.c_uint(flag))
-    else:
-        failed = _LIBC.renameat2(_AT_FDCWD, one, _AT_FDCWD, two, ctypes.c_uint(flag))
-    if not failed:
-        return True
-    code = ctypes.get_errno()
-    if code in NO_SUCH_CALL:
-        return False
-    raise OSError(code, os.strerror(code), source, None, target)
-
-
-def _find_libc() -> ctypes.CDLL | None:
-    """Return the C library if it can rename with flags."""
-    if os.name == "nt":
-        return None
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        getattr(libc, "renamex_np" if sys.platform == "darwin" else "renameat2")
-    except (OSError, AttributeError):
-        return None
-    return libc
-
-
-_LIBC = _find_libc()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import threading
 from collections.abc import Iterable, Iterator
@@ -14,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from chunkarr.errors import CorruptChunkError, UnsafeInputError
+from chunkarr.fsio import calls
 
 __all__ = [
     "BASE_FLAGS",
-    "NO_SUCH_CALL",
     "PIECE",
     "READ_FLAGS",
     "bytes_of",
@@ -41,7 +40,6 @@ VECTORS = 512  # buffers per writev, half of what POSIX systems allow
 BASE_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
 # Without O_NONBLOCK, opening a named pipe that lies where a chunk should be waits for ever.
 READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BASE_FLAGS
-NO_SUCH_CALL = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY}
 
 _SEEK = threading.Lock()  # where there is no pread, a descriptor's position is shared
 
@@ -134,10 +132,10 @@ def write_at(fd: int, buffer: Buffer, offset: int, path: str = "") -> None:
 def _pwrite(fd: int, view: Any, offset: int) -> int:
     """Write once from ``view``; return how many bytes went."""
     if hasattr(os, "pwrite"):
-        return os.pwrite(fd, view, offset)
+        return calls.pwrite(fd, view, offset)
     with _SEEK:
         os.lseek(fd, offset, os.SEEK_SET)
-        return os.write(fd, view)
+        return calls.write(fd, view)
 
 
 def open_read(path: str, *, follow: bool = True) -> int:
@@ -158,7 +156,7 @@ def open_read(path: str, *, follow: bool = True) -> int:
 
 def open_write(path: str) -> int:
     """Open an existing file for reading and writing."""
-    return os.open(path, os.O_RDWR | BASE_FLAGS)
+    return calls.open_for_change(path, os.O_RDWR | BASE_FLAGS)
 
 
 def open_new(path: str, size: int | None = None, *, reserve: bool = True, mode: int = 0o666) -> int:
@@ -183,30 +181,19 @@ def open_new(path: str, size: int | None = None, *, reserve: bool = True, mode: 
     OSError
         With ENOSPC (no space), EFBIG or EDQUOT, naming ``path``; nothing is left behind.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | BASE_FLAGS, mode)
+    fd = calls.open_for_change(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | BASE_FLAGS, mode)
     if not size:
         return fd
     try:
         with naming(path):
-            os.ftruncate(fd, size)
+            calls.truncate(fd, size)
             if reserve:
-                _reserve(fd, size)
+                calls.reserve(fd, size)
     except BaseException:
         os.close(fd)
         discard(path)
         raise
     return fd
-
-
-def _reserve(fd: int, size: int) -> None:
-    """Reserve the blocks of a file where the file system can."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        os.posix_fallocate(fd, 0, size)
-    except OSError as error:
-        if error.errno not in NO_SUCH_CALL:
-            raise
 
 
 def write_new(path: str, *buffers: Buffer) -> None:
@@ -217,7 +204,7 @@ def write_new(path: str, *buffers: Buffer) -> None:
     FileExistsError
         If ``path`` exists.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BASE_FLAGS, 0o666)
+    fd = calls.open_for_change(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BASE_FLAGS, 0o666)
     try:
         with naming(path):
             _write_all(fd, [bytes_of(buffer) for buffer in buffers])
@@ -232,7 +219,7 @@ def _write_all(fd: int, views: list[Any]) -> None:
     """Write ``views`` one after another at the descriptor's position."""
     views = [view for view in views if view.nbytes]
     if len(views) > 1 and hasattr(os, "writev") and len(views) <= VECTORS:
-        done = os.writev(fd, views)
+        done = calls.writev(fd, views)
         while views and done >= views[0].nbytes:
             done -= views.pop(0).nbytes
         if views:
@@ -240,20 +227,39 @@ def _write_all(fd: int, views: list[Any]) -> None:
     for view in views:
         done = 0
         while done < view.nbytes:
-            done += os.write(fd, view[done : done + PIECE])
+            done += calls.write(fd, view[done : done + PIECE])
 
 
 def make_dir(path: str) -> None:
     """Make a directory and those above it that are missing."""
-    os.makedirs(path, exist_ok=True)
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for place in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            calls.mkdir(place)
+    if missing and not os.path.isdir(missing[0]):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), missing[0])
 
 
 def discard(path: str) -> None:
     """Remove a file or a tree; never raises."""
-    try:
+    with contextlib.suppress(OSError):
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            shutil.rmtree(path, ignore_errors=True)
+            _discard_tree(path)
         else:
-            os.unlink(path)
-    except OSError:
-        pass
+            calls.unlink(path)
+
+
+def _discard_tree(path: str) -> None:
+    """Remove a directory and what it holds; links are removed, not followed."""
+    with os.scandir(path) as entries:
+        children = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for child, is_dir in children:
+        if is_dir:
+            discard(child)
+        else:
+            with contextlib.suppress(OSError):
+                calls.unlink(child)
+    calls.rmdir(path)
