@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -87,18 +88,27 @@ class Stored(ABC):
         del shape
         raise UnsupportedError(f"{self.path or 'an array in memory'}: cannot be changed in place; save a changed copy")
 
-    def problems(self) -> Iterator[Problem]:
-        """Read everything and yield what is not as it was written; holds a chunk at a time."""
+    def checked_by(self) -> str:
+        """Return what tells `problems` that stored bytes changed; "" where nothing does: it only tries to read."""
+        return ""
+
+    def problems(self, share: tuple[int, int] = (0, 1)) -> Iterator[Problem]:
+        """Read everything and yield what is not as it was written; holds a chunk at a time.
+
+        ``share`` (k, n) takes the k-th of n parts of the chunks, so that n threads do it together; what is
+        not part of a chunk belongs to share 0.
+        """
         limit = PIECE // max(1, self.dtype.itemsize)
         boxes = (
             self.grid
             if not self.contiguous
             else (tuple((s.start, s.stop) for s in box) for box, _ in tiles(self.shape, limit))
         )
-        for box in boxes:
+        which, of = share
+        for box in islice(boxes, which, None, of):
             try:
                 self.read(box, np.empty(region_shape(box), self.dtype), np.empty(self.scratch_bytes(box), np.uint8))
-            except CorruptChunkError as error:
+            except (CorruptChunkError, OSError) as error:
                 yield Problem(self.path, str(box), self.path, type(error).__name__, str(error))
 
 
