@@ -61,6 +61,7 @@ def run_map(stage: MapStage, target: Target, start: int, stop: int, context: Con
             context.check()
             for part in target.parts(box):
                 _map_block(stage, target, part, origin, slab, flags)
+            target.done(box)
             context.advance(region_size(box) * target.dtype.itemsize)
     return list(flags.seen)
 

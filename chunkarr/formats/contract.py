@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
@@ -123,10 +123,26 @@ class Target(ABC):
     dtype: np.dtype[Any]
     grid: Grid  # unit of writing: a shard, else a chunk, else 1-element boxes where any region can be written
     distributable: bool  # False: only this process may write (HDF5)
+    part: str = ""  # the hidden sibling, where a later run can go on with it; "" where it starts over
 
     def parts(self, region: Region) -> Iterable[Region]:
         """Return the parts of ``region`` (whole boxes of ``grid``) that are to be written; usually all of it."""
         return (region,)
+
+    def done(self, region: Region) -> None:
+        """Hear that all parts of ``region`` were written; usually nothing."""
+        del region
+
+    def settle(self, regions: Sequence[Region], *, durable: bool) -> list[int]:
+        """Return for each of ``regions``, which were written, a mark of what lies there, -1 if that is not whole.
+
+        With ``durable`` it survives power loss when this returns. For targets that have a ``part``.
+        """
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Give up ``part`` without removing it, so that a later run can adopt it."""
+        raise NotImplementedError
 
     @abstractmethod
     def write(self, region: Region, block: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:

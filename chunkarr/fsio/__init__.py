@@ -7,6 +7,7 @@ from chunkarr.fsio.publishing import (
     Durability,
     hidden_sibling,
     hold,
+    log_beside,
     new_part,
     publish,
     refuse_existing,
@@ -15,6 +16,7 @@ from chunkarr.fsio.publishing import (
     sync_file,
     sync_tree,
     try_hold,
+    unfinished,
 )
 from chunkarr.fsio.transfer import (
     PIECE,
@@ -38,6 +40,7 @@ __all__ = [
     "discard",
     "hidden_sibling",
     "hold",
+    "log_beside",
     "make_dir",
     "new_part",
     "open_new",
@@ -52,6 +55,7 @@ __all__ = [
     "sync_file",
     "sync_tree",
     "try_hold",
+    "unfinished",
     "write_at",
     "write_new",
 ]

@@ -23,6 +23,7 @@ __all__ = [
     "Durability",
     "hidden_sibling",
     "hold",
+    "log_beside",
     "new_part",
     "publish",
     "refuse_existing",
@@ -31,6 +32,7 @@ __all__ = [
     "sync_file",
     "sync_tree",
     "try_hold",
+    "unfinished",
 ]
 
 Durability = Literal["full", "process"]
@@ -140,19 +142,40 @@ def _same_file(fd: int, path: str) -> bool:
         return False
 
 
+def log_beside(part: str) -> str:
+    """Return the name of the progress log of a hidden sibling, which says what of it is done.
+
+    >>> log_beside(".a.npy.0f.part")
+    '.a.npy.0f.log'
+    """
+    return part.removesuffix(".part") + ".log"
+
+
+def unfinished(final: str) -> list[str]:
+    """Return the names of the hidden siblings of ``final`` that have a progress log, whether or not they are there."""
+    return [log.removesuffix(".log") + ".part" for log in _siblings(final, "log")]
+
+
+def _siblings(final: str, suffix: str) -> list[str]:
+    directory, name = os.path.split(_resolve(final))
+    pattern = re.compile(rf"\.{re.escape(_short(name))}\.[0-9a-f]{{32}}\.{suffix}")
+    try:
+        return [os.path.join(directory, entry) for entry in os.listdir(directory or ".") if pattern.fullmatch(entry)]
+    except OSError:
+        return []
+
+
 def sweep(final: str) -> list[str]:
-    """Remove the hidden siblings of ``final`` that nobody holds; return their paths.
+    """Remove the hidden siblings of ``final`` that nobody holds, and logs of what is gone; return the siblings' paths.
 
     Never raises: what cannot be removed stays. Without locks (Windows, some network file systems)
     nothing can be told apart, and nothing is removed.
     """
-    directory, name = os.path.split(_resolve(final))
-    pattern = re.compile(rf"\.{re.escape(_short(name))}\.[0-9a-f]{{32}}\.part")
-    try:
-        names = [entry for entry in os.listdir(directory or ".") if pattern.fullmatch(entry)]
-    except OSError:
-        return []
-    return [path for path in (os.path.join(directory, entry) for entry in names) if _remove_if_free(path)]
+    removed = [path for path in _siblings(final, "part") if _remove_if_free(path)]
+    for part in unfinished(final):
+        if not os.path.lexists(part):
+            discard(log_beside(part))
+    return removed
 
 
 def _remove_if_free(path: str) -> bool:
@@ -165,6 +188,7 @@ def _remove_if_free(path: str) -> bool:
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        discard(log_beside(path))  # first: half a sibling must not look as if it could be finished
         discard(path)
     except OSError:
         return False
