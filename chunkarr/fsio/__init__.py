@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chunkarr.fsio import calls
+from chunkarr.fsio.locking import ArrayLock
 from chunkarr.fsio.publishing import (
     Durability,
     hidden_sibling,
@@ -34,6 +35,7 @@ from chunkarr.fsio.transfer import (
 
 __all__ = [
     "PIECE",
+    "ArrayLock",
     "Durability",
     "bytes_of",
     "calls",
