@@ -87,7 +87,7 @@ def _take(file: str, array: str, timeout: float) -> int:
         if left <= 0:
             waited = f" after {timeout:g} s" if timeout else ""
             raise ArrayLockedError(
-                f"{array}: another writer holds it{waited}, nothing was changed; try again, or open with timeout=seconds"
+                f"{array}: another writer holds it{waited}; nothing was changed; open with timeout=seconds to wait"
             )
         time.sleep(min(pause, left))
         pause = min(2 * pause, 0.05)
