@@ -61,11 +61,11 @@ class FlatStored(Stored):
     def read(self, region: Region, out: Array, scratch: Array) -> None:
         """Fill ``out`` with ``region``; see `Stored.read`."""
         check_block(region, out, self.dtype)
-        fd = self._file.get(self._generation)
+        self._file.get(self._generation)
         if self.order == "F":
-            read_block(fd, self.path, self.offset, self.shape[::-1], region[::-1], out=out.T, scratch=scratch)
+            read_block(self._file, self.offset, self.shape[::-1], region[::-1], out=out.T, scratch=scratch)
         else:
-            read_block(fd, self.path, self.offset, self.shape, region, out=out, scratch=scratch)
+            read_block(self._file, self.offset, self.shape, region, out=out, scratch=scratch)
 
     def scratch_bytes(self, region: Region) -> int:
         """Return the bytes of scratch that reading ``region`` may take; see `Stored.scratch_bytes`."""
@@ -123,11 +123,10 @@ class FlatTarget(Target):
     def write(self, region: Region, block: Array, scratch: Array) -> None:
         """Write ``block`` at ``region``; see `Target.write`."""
         check_block(region, block, self.dtype)
-        fd = self._file.get()
         if self.order == "F":
-            write_block(fd, self._part, self.offset, self.shape[::-1], region[::-1], block=block.T, scratch=scratch)
+            write_block(self._file, self.offset, self.shape[::-1], region[::-1], block=block.T, scratch=scratch)
         else:
-            write_block(fd, self._part, self.offset, self.shape, region, block=block, scratch=scratch)
+            write_block(self._file, self.offset, self.shape, region, block=block, scratch=scratch)
 
     def scratch_bytes(self, region: Region) -> int:
         """Return the bytes of scratch that writing ``region`` may take; see `Target.scratch_bytes`."""

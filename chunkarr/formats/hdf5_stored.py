@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from h5py import h5s, h5t
 
-from chunkarr import fsio
 from chunkarr.buffers import aligned
 from chunkarr.errors import CorruptChunkError, MissingChunkError, StaleExpressionError
 from chunkarr.formats.contract import Stored
@@ -105,7 +104,7 @@ class ChunkedHdf5(_Hdf5):
 
     def read_axes(self, region: Region, out: Array, scratch: Array) -> None:
         """Fill ``out``; all axes as in the file."""
-        fd = self._file.get(self.layout.generation)
+        self._file.get(self.layout.generation)
         index = chunk_index(self.layout)
         grid = self._stored_grid
         values = out.view(plain(out.dtype))
@@ -124,7 +123,7 @@ class ChunkedHdf5(_Hdf5):
                 target[...] = self._fill
                 continue
             try:
-                self._read_chunk(fd, entry, area, common, out=target, scratch=scratch)
+                self._read_chunk(entry, area, common, out=target, scratch=scratch)
             except (DecodeError, CorruptChunkError) as error:
                 raise CorruptChunkError(f"{self._name(area)} {error}") from None
 
@@ -132,7 +131,7 @@ class ChunkedHdf5(_Hdf5):
         return f"{self.path}::{self.layout.member}: the chunk at {tuple(a for a, _ in area)}"
 
     def _read_chunk(
-        self, fd: int, entry: tuple[int, int, int], area: Region, common: Region, *, out: Array, scratch: Array
+        self, entry: tuple[int, int, int], area: Region, common: Region, *, out: Array, scratch: Array
     ) -> None:
         """Fill ``out`` with the part ``common`` of the chunk that covers ``area``."""
         start, size, mask = entry
@@ -141,7 +140,7 @@ class ChunkedHdf5(_Hdf5):
         if not layout.filters:
             if size != nbytes:
                 raise DecodeError(f"has {size} bytes instead of {nbytes}")
-            read_block(fd, self.path, start, layout.chunk, part, out=out, scratch=scratch)
+            read_block(self._file, start, layout.chunk, part, out=out, scratch=scratch)
             return
         partial = region_shape(area) != layout.chunk
         if partial and size == nbytes and not mask:
@@ -152,7 +151,7 @@ class ChunkedHdf5(_Hdf5):
             raise DecodeError(f"has {size} stored bytes, more than the {self._bound} that its values can take")
         room = aligned(self._bound)
         first, second = scratch[:room], scratch[room : 2 * room]
-        fsio.read_into(fd, first[:size], start, self.path)
+        self._file.read_into(first[:size], start)
         final = out.reshape(-1).view(np.uint8) if out.nbytes == nbytes and out.flags.c_contiguous else None
         values, shuffled = decode(
             first, size, mask, layout.filters, nbytes=nbytes, itemsize=self.dtype.itemsize, second=second, final=final

@@ -88,6 +88,9 @@ class _Part:
         self._at += view.nbytes
         return view.nbytes
 
+    def write_at(self, buffer: Any, offset: int) -> None:
+        fsio.write_at(self.fd, buffer, offset, self.path)
+
     def truncate(self, size: int) -> int:
         if self.failure is None:
             try:
@@ -230,7 +233,7 @@ class ContiguousTarget(_Hdf5Target):
         if block.size:
             shape, region = self._stored(self.shape), self._stored(region)
             block = block.T if self.order == "F" else block
-            write_block(self._io.fd, self._part, self._offset, shape, region, block=block, scratch=scratch)
+            write_block(self._io, self._offset, shape, region, block=block, scratch=scratch)
 
     def scratch_bytes(self, region: Region) -> int:
         """Return the bytes of scratch that writing ``region`` may take; see `Target.scratch_bytes`."""

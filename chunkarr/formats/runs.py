@@ -4,6 +4,7 @@
 region of the transposed array. Where file and memory are both contiguous, bytes go straight between
 them. Else there are two ways, and the cheaper one is taken: one call per run, or whole rows through
 the task's scratch memory in pieces of at most `PIECE` bytes, from which the wanted elements are copied.
+What gives and takes the bytes is a `Source` or `Sink`: a file (`Descriptor`), or one with changes over it.
 """
 
 from __future__ import annotations
@@ -11,22 +12,27 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from chunkarr import fsio
-from chunkarr.errors import StaleExpressionError
+from chunkarr.errors import GenerationChangedError
 from chunkarr.grid import Region, Shape
 
 __all__ = [
     "PIECE",
     "Descriptor",
+    "Sink",
+    "Source",
+    "Store",
     "bytes_moved",
+    "change_block",
     "file_generation",
     "plain",
     "read_block",
@@ -47,6 +53,33 @@ _PLAIN: dict[int, np.dtype[Any]] = {
     8: np.dtype("u8"),
     16: np.dtype("c16"),
 }
+
+
+class Source(Protocol):
+    """What bytes are read from."""
+
+    def read_into(self, buffer: Any, offset: int) -> None:
+        """Fill ``buffer`` (as of `fsio.bytes_of`) with the bytes from ``offset`` on."""
+
+    def read_each(self, views: Iterable[Any], offsets: Iterable[int]) -> None:
+        """Fill each of ``views`` from the offset of its own."""
+
+
+class Sink(Protocol):
+    """What bytes are written to."""
+
+    def write_at(self, buffer: Any, offset: int) -> None:
+        """Write all of ``buffer`` at ``offset``."""
+
+
+class Store(Source, Sink, Protocol):
+    """What bytes are read from and written to, several threads at a time."""
+
+    def claim(self, start: int, stop: int) -> AbstractContextManager[None]:
+        """Keep other writers away from these bytes for the time of the context."""
+
+    def put(self, buffer: Any, offset: int) -> None:
+        """Write ``buffer`` at ``offset``, within a claim."""
 
 
 def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -171,7 +204,7 @@ def _views(array: Array, place: _Place, axis: int) -> Iterator[Any]:
     return (fsio.bytes_of(array[index]) for index, _ in place.walk(axis))
 
 
-def read_block(fd: int, path: str, offset: int, shape: Shape, region: Region, *, out: Array, scratch: Array) -> None:
+def read_block(source: Source, offset: int, shape: Shape, region: Region, *, out: Array, scratch: Array) -> None:
     """Fill ``out`` (any strides) with ``region`` of the C-ordered block of ``shape`` at ``offset``.
 
     ``scratch`` holds at least `staging` bytes. Raises CorruptChunkError if the file ends too early.
@@ -180,13 +213,13 @@ def read_block(fd: int, path: str, offset: int, shape: Shape, region: Region, *,
         return
     place = _Place.of(offset, shape, region, out.itemsize)
     if out.flags.c_contiguous and place.calls(place.run_axis) == 1:
-        fsio.read_into(fd, out, place.start, path)
+        source.read_into(out, place.start)
         return
     out = out.view(plain(out.dtype))
     piece = min(PIECE, scratch.nbytes) if scratch.nbytes >= out.itemsize else 0
     way = _choose(place, _memory_axis(out), piece, gaps=True)
     if not way.staged:
-        fsio.read_each(fd, _views(out, place, way.axis), place.positions(way.axis), path)
+        source.read_each(_views(out, place, way.axis), place.positions(way.axis))
         return
     axis, tail = way.axis, place.span(way.axis + 1)
     step, stride, rows = _rows(place, axis, piece), place.strides[axis], place.extents[axis]
@@ -194,13 +227,13 @@ def read_block(fd: int, path: str, offset: int, shape: Shape, region: Region, *,
         target = out[index]
         for row in range(0, rows, step):
             count = min(step, rows - row)
-            fsio.read_into(fd, scratch[: (count - 1) * stride + tail], position + row * stride, path)
+            source.read_into(scratch[: (count - 1) * stride + tail], position + row * stride)
             target[row : row + count] = np.ndarray(
                 (count, *place.extents[axis + 1 :]), out.dtype, scratch, 0, place.strides[axis:]
             )
 
 
-def write_block(fd: int, path: str, offset: int, shape: Shape, region: Region, *, block: Array, scratch: Array) -> None:
+def write_block(sink: Sink, offset: int, shape: Shape, region: Region, *, block: Array, scratch: Array) -> None:
     """Write ``block`` (any strides) to ``region`` of the C-ordered block of ``shape`` at ``offset``.
 
     Touches the region's own bytes only, so that disjoint regions may be written at the same time.
@@ -209,14 +242,14 @@ def write_block(fd: int, path: str, offset: int, shape: Shape, region: Region, *
         return
     place = _Place.of(offset, shape, region, block.itemsize)
     if block.flags.c_contiguous and place.calls(place.run_axis) == 1:
-        fsio.write_at(fd, block, place.start, path)
+        sink.write_at(block, place.start)
         return
     block = block.view(plain(block.dtype))
     piece = min(PIECE, scratch.nbytes) if scratch.nbytes >= block.itemsize else 0
     way = _choose(place, _memory_axis(block), piece, gaps=False)
     if not way.staged:
         for index, position in place.walk(way.axis):
-            fsio.write_at(fd, block[index], position, path)
+            sink.write_at(block[index], position)
         return
     axis = way.axis
     step, stride, rows = _rows(place, axis, piece), place.strides[axis], place.extents[axis]
@@ -225,7 +258,35 @@ def write_block(fd: int, path: str, offset: int, shape: Shape, region: Region, *
         for row in range(0, rows, step):
             part = source[row : row + step]
             np.ndarray(part.shape, block.dtype, scratch)[...] = part
-            fsio.write_at(fd, scratch[: part.nbytes], position + row * stride, path)
+            sink.write_at(scratch[: part.nbytes], position + row * stride)
+
+
+def change_block(store: Store, offset: int, shape: Shape, region: Region, *, block: Array, scratch: Array) -> None:
+    """Write as `write_block` does, but short runs with the bytes between them, which are read before.
+
+    Others may write to those bytes at the same time: each piece is claimed while it is changed.
+    """
+    if not block.nbytes:
+        return
+    place = _Place.of(offset, shape, region, block.itemsize)
+    raw = block.view(plain(block.dtype))
+    piece = min(PIECE, scratch.nbytes) if scratch.nbytes >= block.itemsize else 0
+    way = _choose(place, _memory_axis(raw), piece, gaps=True)
+    if not way.staged or way.axis >= place.run_axis:
+        write_block(store, offset, shape, region, block=block, scratch=scratch)
+        return
+    axis, tail = way.axis, place.span(way.axis + 1)
+    step, stride, rows = _rows(place, axis, piece), place.strides[axis], place.extents[axis]
+    for index, position in place.walk(axis):
+        source = raw[index]
+        for row in range(0, rows, step):
+            part = source[row : row + step]
+            values = scratch[: (len(part) - 1) * stride + tail]
+            start = position + row * stride
+            with store.claim(start, start + values.nbytes):
+                store.read_into(values, start)
+                np.ndarray(part.shape, raw.dtype, values, 0, place.strides[axis:])[...] = part
+                store.put(values, start)
 
 
 def file_generation(path: str) -> tuple[int, int, int]:
@@ -262,13 +323,25 @@ class Descriptor:
                 found = (state.st_size, state.st_mtime_ns, state.st_ino)
                 if generation is not None and found != generation:
                     os.close(fd)
-                    raise StaleExpressionError(
+                    raise GenerationChangedError(
                         f"{self.path}: changed since it was opened: (size, mtime_ns, inode) was {generation}, "
                         f"is {found}; open it again"
                     )
                 self._closer = weakref.finalize(self, os.close, fd)
                 self._fd = fd
         return self._fd
+
+    def read_into(self, buffer: Any, offset: int) -> None:
+        """Fill ``buffer`` with the bytes from ``offset`` on; see `fsio.read_into`."""
+        fsio.read_into(self.get(), buffer, offset, self.path)
+
+    def read_each(self, views: Iterable[Any], offsets: Iterable[int]) -> None:
+        """Fill each of ``views`` from the offset of its own; see `fsio.read_each`."""
+        fsio.read_each(self.get(), views, offsets, self.path)
+
+    def write_at(self, buffer: Any, offset: int) -> None:
+        """Write all of ``buffer`` at ``offset``."""
+        fsio.write_at(self.get(), buffer, offset, self.path)
 
     def close(self) -> None:
         """Close it now; a later `get` opens it again."""

@@ -106,16 +106,14 @@ class ScratchArray(Stored, Target):
     def read(self, region: Region, out: Array, scratch: Array) -> None:
         """Fill ``out`` with ``region``; see `Stored.read`."""
         check_block(region, out, self.dtype)
-        fd = self._file.get()
         for offset, tile, local, place in self._pieces(region):
-            read_block(fd, self.path, offset, tile, local, out=out[place], scratch=scratch)
+            read_block(self._file, offset, tile, local, out=out[place], scratch=scratch)
 
     def write(self, region: Region, block: Array, scratch: Array) -> None:
         """Write ``block`` at ``region``, which need not be whole tiles; see `Target.write`."""
         check_block(region, block, self.dtype)
-        fd = self._file.get()
         for offset, tile, local, place in self._pieces(region):
-            write_block(fd, self.path, offset, tile, local, block=block[place], scratch=scratch)
+            write_block(self._file, offset, tile, local, block=block[place], scratch=scratch)
 
     def scratch_bytes(self, region: Region) -> int:
         """Return the bytes of scratch that reading or writing ``region`` may take."""
