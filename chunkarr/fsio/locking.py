@@ -33,6 +33,8 @@ class ArrayLock:
         What the error names.
     timeout
         Seconds to wait for another writer.
+    make
+        Whether ``file`` is made if it is not there; else that is a FileNotFoundError.
 
     Raises
     ------
@@ -40,10 +42,10 @@ class ArrayLock:
         If another writer, in this process or another, still holds it then.
     """
 
-    def __init__(self, file: str, array: str, timeout: float = 0.0) -> None:
+    def __init__(self, file: str, array: str, timeout: float = 0.0, *, make: bool = True) -> None:
         self.file = file
         self.process = os.getpid()
-        self._fd: int | None = _take(file, array, timeout)
+        self._fd: int | None = _take(file, array, timeout, make=make)
         _HELD.add(self)
 
     @property
@@ -70,7 +72,7 @@ class ArrayLock:
             self.release()
 
 
-def _take(file: str, array: str, timeout: float) -> int:
+def _take(file: str, array: str, timeout: float, *, make: bool) -> int:
     """Return a descriptor that holds ``file``."""
     end = time.monotonic() + timeout
     pause = PAUSE
@@ -78,7 +80,10 @@ def _take(file: str, array: str, timeout: float) -> int:
         try:
             fd = try_hold(file)
         except FileNotFoundError:
-            # Not made yet, or removed by the writer that held it.
+            # Not made yet, or removed or replaced by the writer that held it.
+            if not make:
+                os.stat(file)
+                continue
             os.close(calls.open_for_change(file, os.O_RDWR | os.O_CREAT | BASE_FLAGS, 0o666))
             continue
         if fd is not None:
