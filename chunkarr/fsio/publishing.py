@@ -14,7 +14,7 @@ import secrets
 import stat
 from typing import Literal
 
-from chunkarr.errors import TargetExistsError
+from chunkarr.errors import CommittedNotAppliedError, TargetExistsError
 from chunkarr.fsio import calls
 from chunkarr.fsio.calls import NO_SUCH_CALL, fcntl
 from chunkarr.fsio.transfer import BASE_FLAGS, READ_FLAGS, discard, naming, open_new
@@ -253,6 +253,8 @@ def publish(part: str, final: str, overwrite: bool, durability: Durability) -> N
     ------
     TargetExistsError
         If ``final`` exists and ``overwrite`` is False, or if a file would replace a directory.
+    CommittedNotAppliedError
+        If it is in place, but the disk could not be asked to keep it there.
     """
     if durability not in ("full", "process"):
         raise ValueError(f'durability is "full" or "process", not {durability!r}')
@@ -261,10 +263,16 @@ def publish(part: str, final: str, overwrite: bool, durability: Durability) -> N
     if old is not None:
         refuse_existing(final, overwrite)
         old = _replace(part, final)
-    if durability == "full":
-        sync_dir(os.path.dirname(final))
-    if old is not None:
-        discard(old)
+    try:
+        if durability == "full":
+            sync_dir(os.path.dirname(final))
+    except OSError as error:
+        raise CommittedNotAppliedError(
+            error.errno, f"the new array is in its place, but may not survive power loss ({error.strerror})", final
+        ) from error
+    finally:
+        if old is not None:
+            discard(old)
 
 
 def _rename_absent(part: str, final: str) -> bool:
