@@ -14,7 +14,7 @@ import numpy as np
 
 from chunkarr.grid import Shape
 
-__all__ = ["Item", "Pick", "Stride", "is_basic", "parse_key"]
+__all__ = ["Item", "Pick", "Stride", "is_basic", "is_integer", "parse_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class Stride:
 Item = Pick | Stride | None
 
 
-def _is_int(item: object) -> bool:
+def is_integer(item: object) -> bool:
+    """Say whether ``item`` of a key picks one index: an integer, but no boolean."""
     if isinstance(item, bool | np.bool_):
         return False
     if isinstance(item, int | np.integer):
@@ -51,7 +52,7 @@ def is_basic(key: Any) -> bool:
     (True, False)
     """
     items = key if isinstance(key, tuple) else (key,)
-    return all(i is None or i is Ellipsis or isinstance(i, slice) or _is_int(i) for i in items)
+    return all(i is None or i is Ellipsis or isinstance(i, slice) or is_integer(i) for i in items)
 
 
 def parse_key(key: Any, shape: Shape) -> tuple[Item, ...]:

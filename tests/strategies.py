@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 __all__ = [
+    "advanced_keys",
     "arrays",
     "basic_keys",
     "chunked",
@@ -127,6 +128,45 @@ def _wild_keys(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
     if draw(st.booleans()):
         key.insert(draw(st.integers(0, len(key))), draw(st.sampled_from([None, Ellipsis])))
     return key[0] if len(key) == 1 and draw(st.booleans()) else tuple(key)
+
+
+@st.composite
+def advanced_keys(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
+    """Draw keys that mix ints, slices, None, Ellipsis, index arrays and lists of any shape, and masks."""
+    common = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+    key: list[Any] = []
+    axis = 0
+    while axis < len(shape):
+        what = draw(st.sampled_from(["array", "array", "array", "mask", "slice", "int", "end"]))
+        if what == "end":
+            break
+        rank = draw(st.integers(1, min(2, len(shape) - axis))) if what == "mask" else 1
+        key.append(draw(_entries(what, shape[axis : axis + rank], common)))
+        axis += rank
+    for odd in draw(st.lists(st.sampled_from([None, Ellipsis, True, False, np.True_]), max_size=2)):
+        key.insert(draw(st.integers(0, len(key))), odd)
+    return key[0] if len(key) == 1 and draw(st.booleans()) else tuple(key)
+
+
+@st.composite
+def _entries(draw: st.DrawFn, what: str, lengths: tuple[int, ...], common: tuple[int, ...]) -> Any:
+    """Draw one item of a key for axes of these lengths; index arrays broadcast to ``common``, most of them."""
+    (n, *_) = lengths
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    if what == "slice":
+        bound = st.none() | st.integers(-n - 1, n + 1)
+        return slice(draw(bound), draw(bound), draw(st.none() | st.sampled_from([1, 2, 3, -1, -2])))
+    if what == "int":
+        return draw(st.integers(-n, max(0, n - 1)))
+    if what == "mask":
+        wrong = draw(st.integers(0, 20)) == 0
+        mask = rng.random(tuple(m + wrong for m in lengths)) < draw(st.sampled_from([0, 0.5, 1]))
+        return mask.tolist() if mask.size and draw(st.booleans()) else mask
+    shape = tuple(1 if draw(st.integers(0, 3)) == 0 else m for m in common)[draw(st.integers(0, len(common))) :]
+    low, high = (-n, max(n, 1)) if draw(st.integers(0, 15)) else (-n - 2, n + 2)
+    values = rng.integers(low, high, shape)
+    kinds = ["i8", "i4", ">i2", "i1"] + (["u8", "u1"] if np.all(values >= 0) else [])
+    return values.tolist() if draw(st.booleans()) else values.astype(draw(st.sampled_from(kinds)))
 
 
 def chunked(array: np.ndarray, chunks: tuple[int, ...] | None = None) -> Any:
