@@ -318,10 +318,12 @@ def parse_advanced(key: Any, shape: Shape) -> Advanced:
             items.append(Stride(start, step, len(range(start, stop, step))))
             axis += 1
         elif isinstance(entry, np.ndarray) and entry.ndim:
-            mask = entry.dtype == bool
-            if mask and entry.shape != shape[axis : axis + entry.ndim]:
-                raise _refusal(key, shape)
-            found = entry.nonzero() if mask else (entry,)
+            found: tuple[Any, ...] = (entry,)
+            if entry.dtype == bool:
+                lengths = shape[axis : axis + entry.ndim]
+                if any(m not in {0, n} for m, n in zip(entry.shape, lengths, strict=True)):  # NumPy lets 0 pass
+                    raise _refusal(key, shape)
+                found = entry.nonzero()
             items.extend(found)
             axis += len(found)
         elif entry is not Ellipsis:
