@@ -99,12 +99,12 @@ def truncate(fd: int, size: int) -> None:
     _do("truncate", os.ftruncate, fd, size)
 
 
-def reserve(fd: int, size: int) -> None:
-    """Give a file the blocks for its first ``size`` bytes, where the file system can."""
+def reserve(fd: int, size: int, start: int = 0) -> None:
+    """Give a file the blocks for its bytes from ``start`` up to ``size``, where the file system can."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
-        _do("reserve", os.posix_fallocate, fd, 0, size)
+        _do("reserve", os.posix_fallocate, fd, start, size - start)
     except OSError as error:
         if error.errno not in NO_SUCH_CALL:
             raise
