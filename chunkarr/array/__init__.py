@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from chunkarr.array.checking import Checking
 from chunkarr.array.dispatch import HANDLERS, call_ufunc, implements, outer_operands, reduce_ufunc
 from chunkarr.array.expression import Expression, as_node
 from chunkarr.array.operators import InPlace
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["HANDLERS", "Array", "as_node", "implements", "wrap"]
 
 
-class Array(InPlace, Shaping, Reducing, NDArrayOperatorsMixin):
+class Array(InPlace, Shaping, Reducing, Checking, NDArrayOperatorsMixin):
     """An array of any size, lazy until its values are asked for.
 
     Made by `chunkarr.open`, `chunkarr.asarray`, the functions of this package, and by NumPy's functions

@@ -23,6 +23,8 @@ COMMANDS = (
     Row("info", "chunkarr.cli.info", "Say what an array file holds."),
     Row("head", "chunkarr.cli.head", "Print the first rows of an array."),
     Row("convert", "chunkarr.cli.convert", "Copy an array to another file, of any format."),
+    Row("verify", "chunkarr.cli.verify", "Check that all that is stored is as it was written."),
+    Row("digest", "chunkarr.cli.digest", "Print what equal arrays have in common, whatever their format."),
     Row("demo", "chunkarr.cli.demo", "Show the main job on made-up camera frames, and check it."),
 )
 
