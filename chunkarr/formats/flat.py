@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from chunkarr import fsio
-from chunkarr.errors import ChunkarrError, OptionError
+from chunkarr.errors import ChunkarrError, OptionError, ResumeMismatchError
 from chunkarr.formats.contract import Stored, Target
 from chunkarr.formats.runs import Descriptor, bytes_moved, file_generation, read_block, staging, write_block
 from chunkarr.grid import Grid, Region, Shape, region_shape
@@ -91,6 +91,8 @@ class FlatTarget(Target):
         What the block holds.
     overwrite, durability
         As in `fsio.publish`.
+    adopt
+        An unfinished sibling of the same file and its lock, to go on with instead of a new one.
     """
 
     distributable = True
@@ -105,6 +107,7 @@ class FlatTarget(Target):
         order: Order,
         overwrite: bool,
         durability: fsio.Durability,
+        adopt: tuple[str, int] | None = None,
     ) -> None:
         self.path, self.shape, self.dtype, self.order = path, shape, dtype, order
         self.grid = Grid(shape, (1,) * len(shape))
@@ -112,10 +115,15 @@ class FlatTarget(Target):
         self._overwrite, self._durability = overwrite, durability
         fsio.refuse_existing(path, overwrite)
         fsio.sweep(path)
-        self._part, lock = fsio.new_part(path, size=self.offset + prod(shape) * dtype.itemsize)
-        self._file = Descriptor(self._part, writable=True)
-        self._drop: weakref.finalize[..., Any] | None = weakref.finalize(self, _drop, self._part, lock, os.getpid())
-        fsio.write_at(self._file.get(), header, 0, self._part)
+        size = self.offset + prod(shape) * dtype.itemsize
+        if adopt is not None and os.path.getsize(adopt[0]) != size:
+            raise ResumeMismatchError(
+                f"{adopt[0]}: has {os.path.getsize(adopt[0])} B, not {size} B; start without resume"
+            )
+        self.part, lock = fsio.new_part(path, size=size) if adopt is None else adopt
+        self._file = Descriptor(self.part, writable=True)
+        self._drop: weakref.finalize[..., Any] | None = weakref.finalize(self, _drop, self.part, lock, os.getpid())
+        fsio.write_at(self._file.get(), header, 0, self.part)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_drop": None}
@@ -139,8 +147,21 @@ class FlatTarget(Target):
         if self._durability == "full":
             fsio.sync_file(self._file.get())
         self._file.close()
-        fsio.publish(self._part, self.path, self._overwrite, self._durability)
+        fsio.publish(self.part, self.path, self._overwrite, self._durability)
         self._drop()
+
+    def settle(self, regions: Sequence[Region], *, durable: bool) -> list[int]:
+        """Return 0 for each region: the file has no checksums; see `Target.settle`."""
+        if durable:
+            fsio.sync_file(self._file.get())
+        return [0] * len(regions)
+
+    def release(self) -> None:
+        """Give up the lock without removing the unfinished file; see `Target.release`."""
+        self._file.close()
+        found = None if self._drop is None else self._drop.detach()
+        if found is not None:
+            os.close(found[2][1])
 
     def abort(self) -> None:
         """Remove the unfinished file; never raises."""

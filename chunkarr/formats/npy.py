@@ -229,6 +229,7 @@ def create(
     order: str = "C",
     overwrite: bool = False,
     durability: fsio.Durability = "full",
+    adopt: tuple[str, int] | None = None,
 ) -> FlatTarget:
     """Create an npy file that appears on ``commit``.
 
@@ -242,6 +243,8 @@ def create(
         Whether a file of that name may be replaced.
     durability
         "full": on the disk when ``commit`` returns; "process": safe against kill, not power loss.
+    adopt
+        An unfinished sibling of the same file and its lock, to go on with instead of a new one.
 
     Raises
     ------
@@ -258,4 +261,6 @@ def create(
         raise UnsafeInputError(f"{path}: dtype {kind} holds Python objects; chunkarr never pickles")
     whole, order = check_shape(path, shape, kind, OptionError), check_order(order)
     header = header_bytes(whole, kind, order)
-    return FlatTarget(path, whole, kind, header=header, order=order, overwrite=overwrite, durability=durability)
+    return FlatTarget(
+        path, whole, kind, header=header, order=order, overwrite=overwrite, durability=durability, adopt=adopt
+    )

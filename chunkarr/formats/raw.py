@@ -118,6 +118,7 @@ def create(
     order: str = "C",
     overwrite: bool = False,
     durability: fsio.Durability = "full",
+    adopt: tuple[str, int] | None = None,
 ) -> FlatTarget:
     """Create a file of raw records that appears on ``commit``.
 
@@ -131,6 +132,8 @@ def create(
         Whether a file of that name may be replaced.
     durability
         "full": on the disk when ``commit`` returns; "process": safe against kill, not power loss.
+    adopt
+        An unfinished sibling of the same file and its lock, to go on with instead of a new one.
 
     Raises
     ------
@@ -149,4 +152,5 @@ def create(
         order=check_order(order),
         overwrite=overwrite,
         durability=durability,
+        adopt=adopt,
     )

@@ -13,7 +13,16 @@ from chunkarr.errors import FormatError, OptionError, TargetExistsError, UnsafeI
 from chunkarr.formats.contract import Stored, Target
 from chunkarr.grid import Shape
 
-__all__ = ["FORMATS", "Format", "create_target", "format_of_new", "identify", "open_stored", "split_member"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "create_target",
+    "format_of_new",
+    "identify",
+    "open_stored",
+    "place_of_new",
+    "split_member",
+]
 
 HEAD = 4096  # bytes of a file that recognising it may look at
 ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
@@ -33,6 +42,7 @@ class Format:
     summary: str  # a line for users
     directory: bool = False  # whether an array is a directory
     members: bool = False  # whether ``::member`` names one of several arrays
+    resumable: bool = False  # whether a later run can go on with an unfinished array
 
 
 def _sniff_npy(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's signature
@@ -75,6 +85,7 @@ FORMATS: tuple[Format, ...] = (
         open_options=(),
         create_options=("order",),
         summary="NumPy's array file: one uncompressed array, C or Fortran order, any dtype",
+        resumable=True,
     ),
     Format(
         name="zarr",
@@ -86,6 +97,7 @@ FORMATS: tuple[Format, ...] = (
         summary="Zarr: a directory of compressed, checksummed chunks",
         directory=True,
         members=True,
+        resumable=True,
     ),
     Format(
         name="hdf5",
@@ -105,6 +117,7 @@ FORMATS: tuple[Format, ...] = (
         open_options=("dtype", "shape", "offset", "order"),
         create_options=("order",),
         summary="Raw records without a header: dtype=, shape= and offset= say what they are",
+        resumable=True,
     ),
 )
 
@@ -247,7 +260,7 @@ def open_stored(path: str, mode: str = "r", format: str | None = None, **options
     return opened
 
 
-def _locate(row: Format, file: str, member: str | None) -> tuple[str, dict[str, str]]:
+def _locate(row: Format, file: str, member: str | None) -> tuple[str, dict[str, Any]]:
     """Return the path that the format's module is given, and with it the member where a file holds several."""
     if member is None:
         return file, {}
@@ -261,6 +274,27 @@ def _locate(row: Format, file: str, member: str | None) -> tuple[str, dict[str, 
     return os.path.join(file, *parts), {}
 
 
+def place_of_new(path: str, format: str | None = None) -> tuple[Format, str, dict[str, Any]]:  # noqa: A002
+    """Return the format of a new array, the file or directory that it will be, and the member where it is in one.
+
+    Raises
+    ------
+    FormatError
+        If neither ``format`` nor the suffix says the format, or if it has no members.
+
+    Examples
+    --------
+    >>> row, place, within = place_of_new("all.zarr::run/x")
+    >>> row.name, place, within
+    ('zarr', 'all.zarr/run/x', {})
+    """
+    file, member = split_member(path)
+    row = format_of_new(file, format)
+    if row is None:
+        raise _unknown(file, "the name of a new array says its format, and this one")
+    return row, *_locate(row, file, member)
+
+
 def create_target(
     path: str,
     shape: Shape,
@@ -269,6 +303,7 @@ def create_target(
     *,
     overwrite: bool = False,
     durability: fsio.Durability = "full",
+    adopt: tuple[str, int] | None = None,
     **options: Any,
 ) -> Target:
     """Create an array at ``path`` that appears there on ``commit``.
@@ -285,6 +320,8 @@ def create_target(
         Whether an array there may be replaced. A directory that holds no array is never replaced.
     durability
         "full": on the disk when ``commit`` returns; "process": safe against kill, not power loss.
+    adopt
+        An unfinished sibling of the same array and its lock, where the format is resumable: to go on with.
     **options
         What the format's `create` takes.
 
@@ -297,15 +334,13 @@ def create_target(
     OptionError
         If the format does not take one of the options.
     """
-    file, member = split_member(path)
-    row = format_of_new(file, format)
-    if row is None:
-        raise _unknown(file, "the name of a new array says its format, and this one")
+    row, place, within = place_of_new(path, format)
     _check_options(row, options, row.create_options, "creating")
-    place, within = _locate(row, file, member)
     fsio.refuse_existing(place, overwrite)
     if os.path.isdir(place) and os.listdir(place) and not _sniff_zarr(place, b""):
         raise TargetExistsError(f"{place}: is a directory that holds no array; it is not replaced, use another name")
+    if adopt is not None:
+        within["adopt"] = adopt
     target: Target = import_module(row.module).create(
         place, shape, dtype, overwrite=overwrite, durability=durability, **within, **options
     )

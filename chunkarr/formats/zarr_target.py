@@ -48,6 +48,7 @@ def create(
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     durability: fsio.Durability = "full",
+    adopt: tuple[str, int] | None = None,
 ) -> ZarrTarget:
     """Begin a new Zarr v3 array that appears at ``path`` when the returned target is committed.
 
@@ -76,6 +77,8 @@ def create(
         Whether an array at ``path`` may be replaced.
     durability
         "full": survives power loss once committed; "process": survives a killed process.
+    adopt
+        An unfinished sibling of the same array and its lock, to go on with instead of a new one.
 
     Raises
     ------
@@ -111,6 +114,10 @@ def create(
     )
     _check_replaceable(path, overwrite)
     fsio.sweep(path)
+    if adopt is not None:
+        for name in ("zarr.json", ".chunkarr"):  # of a commit that was not finished
+            fsio.discard(os.path.join(adopt[0], name))
+        return ZarrTarget(document, codec, path, *adopt, overwrite, durability)
     part, lock = fsio.new_part(path, directory=True)
     try:
         return ZarrTarget(document, codec, path, part, lock, overwrite, durability)
@@ -284,6 +291,36 @@ class ZarrTarget(Target):
         fsio.publish(self.part, self.path, self.overwrite, self.durability)
         self.abort()
 
+    def settle(self, regions: Sequence[Region], *, durable: bool) -> list[int]:
+        """Return a mark of the files of each region: their lengths and last bytes, which are checksums."""
+        directories = {self.part}
+        marks = [self._mark(region, directories, durable=durable) for region in regions]
+        if durable:
+            for directory in sorted(directories, key=len, reverse=True):
+                fsio.sync_dir(directory)
+        return marks
+
+    def _mark(self, region: Region, directories: set[str], *, durable: bool) -> int:
+        """Return the mark of one region; add the directories in which its files are."""
+        seen = b""
+        for index, _ in _boxes(self.meta.object_shape, region):
+            path = os.path.join(self.part, self.meta.key(index))
+            found = _tail(path, durable=durable)
+            if found is None:
+                return -1
+            seen += found
+            place = os.path.dirname(path)
+            while place not in directories:
+                directories.add(place)
+                place = os.path.dirname(place)
+        return int(google_crc32c.value(seen))
+
+    def release(self) -> None:
+        """Give up the lock without removing the unfinished array; see `Target.release`."""
+        found = None if self._drop is None else self._drop.detach()
+        if found is not None:
+            os.close(found[2][1])
+
     def abort(self) -> None:
         """Remove the unfinished array; never raises, and does nothing to one that was committed."""
         if self._drop is not None:
@@ -295,6 +332,24 @@ def _drop(part: str, lock: int, process: int) -> None:
     if os.getpid() == process:
         fsio.discard(part)
         os.close(lock)
+
+
+def _tail(path: str, *, durable: bool) -> bytes | None:
+    """Return length and last bytes of a file, on the disk if ``durable``; None if it is not there or too short."""
+    try:
+        fd = fsio.open_read(path, follow=False)
+    except FileNotFoundError:
+        return None
+    try:
+        size, tail = os.fstat(fd).st_size, bytearray(4)
+        if size < len(tail):
+            return None
+        fsio.read_into(fd, tail, size - len(tail), path)
+        if durable:
+            fsio.sync_file(fd)
+    finally:
+        os.close(fd)
+    return size.to_bytes(8, "little") + bytes(tail)
 
 
 def _boxes(box: Shape, region: Region) -> Iterator[tuple[Shape, tuple[Any, ...]]]:

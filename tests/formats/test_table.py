@@ -25,7 +25,8 @@ def test_the_options_of_a_row_are_those_of_its_module(row: Format) -> None:
     creating = set(inspect.signature(module.create).parameters)
     creating -= {"path", "shape", "dtype", "overwrite", "durability", "member"}
     assert opening == set(row.open_options)
-    assert creating == set(row.create_options)
+    assert creating - {"adopt"} == set(row.create_options)
+    assert ("adopt" in creating) == row.resumable
 
 
 def test_names_and_suffixes_are_unique() -> None:
