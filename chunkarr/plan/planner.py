@@ -9,24 +9,24 @@ than about twice, a stage before it copies that source into scratch, in tiles th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING
 
 from chunkarr.buffers import aligned, memory_error
 from chunkarr.errors import MemoryBudgetError
 from chunkarr.graph import Barrier, Load, Node, topological
-from chunkarr.grid import Grid, Region, Shape, bounding, region_shape, region_size, shift, whole
+from chunkarr.grid import Grid, Region, Shape, bounding, shift, whole
 from chunkarr.ops.contract import EDGE, Contract
 from chunkarr.ops.reduce import Reduce
 from chunkarr.ops.scans import Materialise
-from chunkarr.plan.blocks import REREAD, choose_blocks, source_sizes
+from chunkarr.plan.blocks import choose_blocks
 from chunkarr.plan.contracting import ContractStage, first_panel, panels, plan_contraction
-from chunkarr.plan.fuse import NARROW, Flow, Unit, flatten
-from chunkarr.plan.program import compile_flow
+from chunkarr.plan.cutting import copied, costly, cut_sources
+from chunkarr.plan.fuse import NARROW, Flow, flatten
 from chunkarr.plan.reducing import ReduceStage, plan_reduction
-from chunkarr.plan.stages import MapStage, Pending, Plan, Result, Stage
+from chunkarr.plan.stages import MapStage, Pending, Plan, Result
+from chunkarr.plan.state import State, scratch_tile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Output", "plan", "scratch_tile"]
 
 RUN = 8 << 10  # bytes that a block should have in one piece in a flat file: a call for less costs more than its copy
-TASKS = 24  # tasks for each worker that a pass is divided into: few enough to cost nothing, enough to end together
-SHARED = 1000  # tasks where the workers are those of a cluster, however many
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,61 +46,6 @@ class Output:
     target: Target | None = None
 
 
-@dataclass
-class _State:
-    """What the planner has decided so far."""
-
-    budget: int
-    workers: int
-    shared: bool  # whether tasks run in several processes
-    key: count[int] = field(default_factory=count)
-    stages: list[Stage] = field(default_factory=list)
-    resolved: dict[int, Stored] = field(default_factory=dict)  # results of barriers, by id of their node
-    owners: list[tuple[int, Node]] = field(default_factory=list)  # whole results in memory, kept on their node
-    copies: dict[tuple[int, Region], Result] = field(default_factory=dict)  # scratch copies, by id of the stored
-    held: int = 0  # bytes of results in memory
-    scratch: int = 0  # bytes of results in scratch
-
-    peak: int = 0  # bytes held at most: by a stage, and by the results that are there when it runs
-
-    def add(self, stage: Stage) -> None:
-        """Append a stage, which was planned with what is available now."""
-        self.stages.append(stage)
-        self.peak = max(self.peak, stage.peak + self.held)
-
-    @property
-    def available(self) -> int:
-        """Bytes that the tasks of a stage may hold."""
-        return self.budget - self.held
-
-    def tasks(self, blocks: int) -> int:
-        """Return how many tasks take so many blocks."""
-        return min(blocks, SHARED if self.shared else TASKS * self.workers)
-
-    def place(self, region: Region, node: Node, *, written: bool = False) -> Result:
-        """Choose where a result is held, and count it; ``written``: by the tasks, rather than returned by them."""
-        nbytes = region_size(region) * node.dtype.itemsize
-        small = 2 * nbytes <= max(1 << 20, self.budget // 4) and 2 * nbytes < self.available
-        if small and not (written and self.shared):
-            self.held += 2 * nbytes  # the pieces that tasks return, and the array they go into
-            result = Result(next(self.key), region, node.dtype, "memory")
-            if region == node.region and nbytes <= self.budget // 64:
-                self.owners.append((result.key, node))
-            return result
-        self.scratch += nbytes
-        return Result(next(self.key), region, node.dtype, "scratch", scratch_tile(node, region))
-
-
-def scratch_tile(node: Node, region: Region) -> Shape:
-    """Return tiles of about a megabyte along the grid of the node."""
-    shape = region_shape(region)
-    steps = [max(1, min(s, n)) for s, n in zip(node.grid.steps, shape, strict=True)]
-    while math.prod(steps) * node.dtype.itemsize > 1 << 21:
-        axis = max(range(len(steps)), key=lambda k: steps[k])
-        steps[axis] = -(-steps[axis] // 2)
-    return tuple(steps)
-
-
 def plan(outputs: Sequence[Output], budget: int, workers: int, *, shared: bool = False) -> Plan:
     """Return how to compute ``outputs`` while holding at most ``budget`` bytes.
 
@@ -110,7 +53,7 @@ def plan(outputs: Sequence[Output], budget: int, workers: int, *, shared: bool =
 
     Raises MemoryBudgetError, before any work, when that is impossible.
     """
-    state = _State(budget, workers, shared)
+    state = State(budget, workers, shared)
     result_bytes = 0
     for output in outputs:
         if getattr(output.target, "array", None) is not None:
@@ -163,7 +106,7 @@ def _barrier_groups(roots: Sequence[Node], asked: Mapping[int, Region]) -> list[
     return [nodes for _, nodes in sorted(groups.items(), key=lambda item: item[0][0])]  # type: ignore[index]
 
 
-def _known(nodes: Sequence[Node], state: _State) -> dict[int, Stored]:
+def _known(nodes: Sequence[Node], state: State) -> dict[int, Stored]:
     """Return what is resolved below ``nodes``: stages before this one, and memoised results."""
     known = dict(state.resolved)
     for node in topological(nodes):
@@ -172,7 +115,7 @@ def _known(nodes: Sequence[Node], state: _State) -> dict[int, Stored]:
     return known
 
 
-def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: _State) -> None:
+def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: State) -> None:
     first = nodes[0]
     if isinstance(first.op, Reduce):
         _plan_reductions(nodes, asked, state)
@@ -182,7 +125,7 @@ def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: _State) -
         _plan_materialise(first, asked[id(first)], state)
 
 
-def _plan_contraction(node: Node, region: Region, state: _State) -> None:
+def _plan_contraction(node: Node, region: Region, state: State) -> None:
     """Plan a matrix product over the tiles that hold ``region``."""
     op: Contract = node.op  # type: ignore[assignment]
     edges = (1,) * (node.ndim - 2) + (EDGE, EDGE)
@@ -190,9 +133,9 @@ def _plan_contraction(node: Node, region: Region, state: _State) -> None:
     flow = flatten(node.inputs, _known(node.inputs, state))
     result = state.place(region, node, written=True)
     fields, reads, useful = plan_contraction(flow, op, region, state.available, state.workers)
-    costly = _costly(flow, reads, useful)
-    if costly:
-        flow = _copied(flow, costly, panels(flow, *first_panel(fields)), panels(flow, region, (0, op.depth)), state)
+    often = costly(flow, reads, useful)
+    if often:
+        flow = copied(flow, often, panels(flow, *first_panel(fields)), panels(flow, region, (0, op.depth)), state)
         fields, reads, _ = plan_contraction(flow, op, region, state.available, state.workers)
     file_bytes, scratch_bytes = _split_reads(flow, reads)
     label = f"matmul {'x'.join(map(str, node.shape))} over {op.depth}"
@@ -210,7 +153,7 @@ def _plan_contraction(node: Node, region: Region, state: _State) -> None:
     state.resolved[id(node)] = Pending(node.shape, result)
 
 
-def _plan_materialise(node: Node, region: Region, state: _State) -> None:
+def _plan_materialise(node: Node, region: Region, state: State) -> None:
     """Plan a barrier that only holds its input: no second evaluation, no second reading."""
     (source,) = node.inputs
     result = state.place(region, node, written=True)
@@ -218,7 +161,7 @@ def _plan_materialise(node: Node, region: Region, state: _State) -> None:
     state.resolved[id(node)] = Pending(node.shape, result)
 
 
-def _plan_reductions(nodes: list[Node], asked: Mapping[int, Region], state: _State) -> None:
+def _plan_reductions(nodes: list[Node], asked: Mapping[int, Region], state: State) -> None:
     """Plan reductions of one array over the same axes as one stage."""
     reduces: list[Reduce] = [n.op for n in nodes]  # type: ignore[misc]
     inputs = [i for n in nodes for i in n.inputs]
@@ -235,7 +178,7 @@ def _plan_reductions(nodes: list[Node], asked: Mapping[int, Region], state: _Sta
     sink = len(flow.units) - 1
     (domain, *_) = reduces[0].needs(asked[id(nodes[0])])
     assert domain is not None
-    flow, changed = _cut(flow, sink, domain, reads, _box_of(fields), state)
+    flow, changed = cut_sources(flow, sink, domain, reads, _box_of(fields), state)
     if changed:
         fields, reads = plan_reduction(flow, reduces, cells, kept, state.available, state.workers)
     names = ", ".join(dict.fromkeys(r.row for r in reduces))
@@ -264,7 +207,7 @@ def _box_of(fields: dict[str, object]) -> Region:
     return region
 
 
-def _plan_output(output: Output, state: _State) -> None:
+def _plan_output(output: Output, state: State) -> None:
     node, target = output.node, output.target
     if 0 in node.shape:
         return
@@ -280,7 +223,7 @@ def _add_map(
     region: Region,
     unit: Shape,
     result: Result,
-    state: _State,
+    state: State,
     label: str,
     target: Target | None = None,
 ) -> None:
@@ -315,7 +258,7 @@ def _add_map(
         flow = flatten([node], known, widest=NARROW)
         choice = choose(flow, flow.roots[0])
     sample = shift(choice.grid.region(tuple(n // 2 for n in choice.grid.counts)), [a for a, _ in region])
-    flow, changed = _cut(flow, flow.roots[0], region, choice.reads, sample, state)
+    flow, changed = cut_sources(flow, flow.roots[0], region, choice.reads, sample, state)
     if changed:
         choice = choose(flow, flow.roots[0])
     file_bytes, scratch_bytes = _split_reads(flow, choice.reads)
@@ -348,121 +291,7 @@ def _split_reads(flow: Flow, reads: Mapping[int, float]) -> tuple[int, int]:
     return files, scratch
 
 
-def _cut(
-    flow: Flow, root: int, region: Region, reads: Mapping[int, float], sample: Region, state: _State
-) -> tuple[Flow, bool]:
-    """Copy sources that would be read too often into scratch; ``sample`` is a block of the pass."""
-    costly = _costly(flow, reads, source_sizes(flow, root, region))
-    if not costly:
-        return flow, False
-    return _copied(flow, costly, {root: [sample]}, {root: [region]}, state), True
-
-
-def _costly(flow: Flow, reads: Mapping[int, float], sizes: Mapping[int, float]) -> list[int]:
-    """Return the files among the Load units of which more than about twice ``sizes`` bytes are read."""
-    return [
-        k
-        for k, nbytes in reads.items()
-        if nbytes > REREAD * max(1, sizes.get(k, 0)) and _stored(flow, k).format not in ("memory", "scratch")
-    ]
-
-
-def _copied(
-    flow: Flow,
-    costly: Sequence[int],
-    block: Mapping[int, list[Region]],
-    all_of: Mapping[int, list[Region]],
-    state: _State,
-) -> Flow:
-    """Return ``flow`` reading scratch copies of its costly sources, in tiles that suit one ``block`` of the pass."""
-    units = list(flow.units)
-    spans, grains = _spans(flow, all_of), _grains(flow, block)
-    for k in costly:
-        stored = _stored(flow, k)
-        span = spans[k]
-        grain = grains.get(k, region_shape(span))
-        result = state.copies.get((id(stored), span)) or _plan_copy(stored, span, grain, state)
-        units[k] = Unit(Load(Pending(stored.shape, result)), ())
-    return replace(flow, units=tuple(units))
-
-
-def _stored(flow: Flow, unit: int) -> Stored:
-    stored: Stored = flow.units[unit].op.stored  # type: ignore[attr-defined]
-    return stored
-
-
-def _spans(flow: Flow, wanted: Mapping[int, list[Region]]) -> dict[int, Region]:
-    """Return the bounding region that each Load must read for the wanted regions of units."""
-    result: dict[int, Region] = {}
-    for step in compile_flow(flow, wanted).steps:
-        if isinstance(step.op, Load):
-            have = result.get(step.unit)
-            result[step.unit] = step.region if have is None else bounding(have, step.region)
-    return result
-
-
-def _grains(flow: Flow, wanted: Mapping[int, list[Region]]) -> dict[int, Shape]:
-    """Return the least that each Load reads at once along each axis for the wanted regions of units."""
-    result: dict[int, Shape] = {}
-    for step in compile_flow(flow, wanted).steps:
-        if isinstance(step.op, Load):
-            have = result.get(step.unit, step.shape)
-            result[step.unit] = tuple(min(m, n) for m, n in zip(have, step.shape, strict=True))
-    return result
-
-
-def _plan_copy(stored: Stored, span: Region, wanted: Shape, state: _State) -> Result:
-    """Plan the stage that copies ``span`` of a source into scratch tiles that suit readers of ``wanted`` shapes."""
-    itemsize = stored.dtype.itemsize
-    room = max(1, state.available // state.workers // 3 // max(1, itemsize))
-    steps = list(stored.grid.steps) if not stored.contiguous else [1] * len(span)
-    for axis in sorted(range(len(span)), key=lambda k: steps[k] / wanted[k]):  # thinnest against the need first
-        n = span[axis][1] - span[axis][0]
-        times = max(1, min(room // max(1, math.prod(steps)), -(-min(n, max(wanted[axis], steps[axis])) // steps[axis])))
-        steps[axis] *= times
-    for axis in range(len(span) - 1, -1, -1):  # then wider, so that writing has long runs
-        n = span[axis][1] - span[axis][0]
-        times = max(1, min(room // max(1, math.prod(steps)), -(-n // steps[axis])))
-        steps[axis] *= times
-    shape = region_shape(span)
-    steps = [min(s, n) for s, n in zip(steps, shape, strict=True)]
-    tile = tuple(min(s, w) for s, w in zip(steps, wanted, strict=True))
-    result = Result(next(state.key), span, stored.dtype, "scratch", tile)
-    state.scratch += result.nbytes
-    state.copies[id(stored), span] = result
-    flow = Flow((Unit(Load(stored), ()),), (0,))
-    local = Grid(stored.shape, tuple(steps), stored.grid.firsts).within(span)
-    unit = (1,) * len(span)
-    choice = choose_blocks(
-        flow,
-        0,
-        span,
-        local,
-        unit,
-        lambda box: aligned(result.scratch_bytes(box)),
-        state.available,
-        state.workers,
-        what="copy to scratch",
-    )
-    state.add(
-        MapStage(
-            flow=flow,
-            results=(result,),
-            label=f"copy {stored.path or 'source'} to scratch tiles",
-            workers=choice.workers,
-            allowance=choice.peak,
-            peak=choice.peak * choice.workers,
-            bytes_read=int(sum(choice.reads.values())),
-            bytes_scratch=0,
-            tasks=state.tasks(choice.grid.size),
-            blocks=choice.grid,
-            unit=unit,
-        )
-    )
-    return result
-
-
-def _summary(state: _State, outputs: Sequence[Output]) -> Plan:
+def _summary(state: State, outputs: Sequence[Output]) -> Plan:
     """Add the stages up."""
     passes: dict[int, float] = {}
     for stage in state.stages:
