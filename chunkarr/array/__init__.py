@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from chunkarr.array.assigning import check_writable, set_item
+from chunkarr.array.batches import batch
 from chunkarr.array.checking import Checking
 from chunkarr.array.dispatch import HANDLERS, call_ufunc, implements, outer_operands, reduce_ufunc
 from chunkarr.array.expression import Expression, as_node
@@ -25,6 +27,7 @@ from chunkarr.selection import is_basic, parse_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 __all__ = ["HANDLERS", "Array", "as_node", "implements", "wrap"]
 
@@ -62,11 +65,12 @@ class Array(InPlace, Shaping, Reducing, Checking, NDArrayOperatorsMixin):
         return wrap(layout.take_basic(self._node, parse_key(key, self.shape)))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Refuse: an expression is read-only."""
-        raise ValueError(
-            f"assignment destination is read-only: this is an expression of shape {self.shape}; "
-            "save it with .save(path) or compute() it, then assign"
-        )
+        """Change the stored array that this is a view of, on disk when the statement returns.
+
+        Keys and values are NumPy's; the value may be larger than memory and may be computed from this array.
+        Expressions and arrays open for reading raise NumPy's ValueError.
+        """
+        set_item(self, key, value)
 
     def __iter__(self) -> Iterator[Array]:
         """Iterate over the first axis."""
@@ -93,6 +97,13 @@ class Array(InPlace, Shaping, Reducing, Checking, NDArrayOperatorsMixin):
         if len(args) != self.ndim:
             raise ValueError("incorrect number of indices for array")
         return self[args].compute().item()
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Collect many small changes of a stored array, made through it or its views, into one.
+
+        Reads within the context see them; other readers see all of them when it ends, or none after an exception.
+        """
+        return batch(check_writable(self))
 
     # --- to files ----------------------------------------------------------------------------
 

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from chunkarr import engine
+from chunkarr.array.handles import handle_of, renewed
 from chunkarr.array.recipes import flatten_recipe, rebuild
-from chunkarr.errors import MemoryBudgetError
+from chunkarr.errors import MemoryBudgetError, StaleExpressionError
 from chunkarr.graph import Load, Node
+from chunkarr.ops.placing import root_of
 from chunkarr.ops.sources import constant
 from chunkarr.settings import budget, enough, format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chunkarr.engine import Plan
     from chunkarr.grid import Shape
 
-__all__ = ["Expression", "as_node", "as_operand", "check_fits", "no_out", "phantom"]
+__all__ = ["Expression", "as_node", "as_operand", "check_fits", "evaluate", "no_out", "phantom"]
 
+RETRIES = 20  # times that a view is read anew because the array changed while it was read
 SHOWN = 1000  # elements up to which str() computes
 SCALARS = (bool, int, float, complex, np.generic, str, bytes)  # these promote weakly, or are small
 
@@ -28,11 +33,21 @@ SCALARS = (bool, int, float, complex, np.generic, str, bytes)  # these promote w
 class Expression:
     """A node of the graph, with what NumPy's arrays tell about themselves."""
 
-    __slots__ = ("__weakref__", "_node")
+    __slots__ = ("__weakref__", "_handle", "_held")
 
     def __init__(self, node: Node) -> None:
         """Wrap a node; not for users, who call `chunkarr.asarray`."""
-        self._node = node
+        self._held = node
+        self._handle = handle_of(node)
+
+    @property
+    def _node(self) -> Node:
+        """The node; of a view of a stored array, that of the array as it is now."""
+        if self._handle is not None:
+            root = self._handle.current()
+            if root_of(self._held).op is not root.op:
+                self._held = renewed(self._held, root)
+        return self._held
 
     def _with(self, node: Node) -> Self:
         return type(self)(node)
@@ -126,8 +141,8 @@ class Expression:
         MemoryBudgetError
             If they do not fit the memory budget; `save` writes them to a file instead.
         """
-        check_fits(self._node, self.nbytes)
-        return engine.compute([self._node], progress=progress)[0]
+        (values,) = evaluate([self], progress=progress)
+        return values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Return the values as an ndarray, for ``np.asarray``; refused above the memory budget."""
@@ -191,6 +206,26 @@ class Expression:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the recipe: stored arrays by their paths, arrays in memory by their values."""
         return _unpickle, (type(self), flatten_recipe(self._node))
+
+
+def evaluate(arrays: Sequence[Expression], *, progress: Any = None) -> list[np.ndarray[Any, Any]]:
+    """Return the values of Arrays; a view of a stored array that changes meanwhile is looked at again.
+
+    Raises
+    ------
+    GenerationChangedError, StaleExpressionError
+        If it changes again and again, or if an expression was built of an older state of it.
+    """
+    for _ in range(RETRIES - 1):
+        nodes = [array._node for array in arrays]  # noqa: SLF001
+        if len(nodes) == 1:
+            check_fits(nodes[0], math.prod(nodes[0].shape) * nodes[0].dtype.itemsize)
+        try:
+            return engine.compute(nodes, progress=progress)
+        except StaleExpressionError:
+            if all(array._node is node for array, node in zip(arrays, nodes, strict=True)):  # noqa: SLF001
+                raise
+    return engine.compute([array._node for array in arrays], progress=progress)  # noqa: SLF001
 
 
 def _unpickle(kind: type[Expression], recipe: list[Any]) -> Expression:

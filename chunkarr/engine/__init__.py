@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,14 @@ from chunkarr.engine.reserve import RESERVE
 from chunkarr.engine.schedule import HERE, Run, Scheduler, call_tasks, scheduler
 from chunkarr.engine.small import compute_small, forget_chunks
 from chunkarr.engine.tasks import combine_groups, result_region, run_map, run_reduce
+from chunkarr.engine.updating import Window, are_small, change_bytes, small_parts, update_small
 from chunkarr.errors import StaleExpressionError
 from chunkarr.formats.memory import MemoryStored, MemoryTarget
 from chunkarr.formats.scratch import ScratchArray
 from chunkarr.graph import Load, Node, topological
 from chunkarr.grid import Grid, region_key, region_shape
+from chunkarr.ops.assign import Assign, assign
+from chunkarr.ops.layout import take_basic
 from chunkarr.ops.sources import load
 from chunkarr.plan.contracting import ContractStage
 from chunkarr.plan.planner import Output, plan, scratch_tile
@@ -26,15 +30,17 @@ from chunkarr.plan.program import Flags
 from chunkarr.plan.reducing import ReduceStage
 from chunkarr.plan.stages import MapStage, Part, Plan, Result, Stage
 from chunkarr.progress import reporter
+from chunkarr.selection import Stride
 from chunkarr.settings import budget, config, scratch_directory, workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from chunkarr.formats.contract import Stored, Target
+    from chunkarr.formats.contract import Stored, Target, Update
+    from chunkarr.grid import Region
     from chunkarr.progress import Reporter
 
-__all__ = ["Plan", "check_fresh", "compute", "make_plan", "store"]
+__all__ = ["Plan", "check_fresh", "compute", "make_plan", "store", "update", "write_region"]
 
 
 def check_fresh(nodes: Sequence[Node]) -> None:
@@ -95,6 +101,37 @@ def store(node: Node, target: Target, *, progress: bool | Reporter | None = None
         target.abort()
         raise
     return planned
+
+
+def update(old: Node, op: Assign, values: Sequence[Node], change: Update) -> None:
+    """Write what ``op`` makes of ``old``, the array before the change, and ``values`` into ``change``.
+
+    Only boxes that are touched are evaluated and written; ``change`` is left to be committed.
+    """
+    region = change.grid.round_out(op.place.region)
+    touched = partial(op.touched, grid=change.grid)
+    parts = small_parts(touched(region), op.dtype.itemsize, budget())
+    if parts is not None and are_small(values):
+        blocks = compute(values) if values else []
+        with RESERVE.take(change_bytes(parts, op, change), budget()):
+            update_small(op, blocks, change, parts)
+        return
+    write_region(assign(old, op.place, op.setter, values), change, region, touched)
+
+
+def write_region(
+    node: Node, change: Update, region: Region, touched: Callable[[Region], Iterable[Region]] | None = None
+) -> None:
+    """Write the touched parts of ``region``, by default all of it, of ``node``, the array after the change."""
+    part = take_basic(node, tuple(Stride(a, 1, b - a) for a, b in region))
+    target = Window(change, region, touched or (lambda box: (box,)))
+    who = scheduler()
+    if not target.distributable:
+        (part,), who = _brought_here([part], who, None)
+    planned = plan([Output(part, target)], budget(), workers(), shared=not who.here)
+    with RESERVE.take(planned.memory, planned.budget):
+        check_fresh([part])
+        _execute(planned, [target], who, None)
 
 
 def _brought_here(

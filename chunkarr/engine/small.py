@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from chunkarr.formats.contract import Stored
 
-__all__ = ["compute_small", "forget_chunks"]
+__all__ = ["SMALL", "compute_small", "forget_chunks"]
 
 SMALL = 1 << 20  # bytes of results up to which the short way is tried
 
@@ -52,7 +52,9 @@ def _cached(flow: Any, budget: int) -> dict[int, Stored]:
     found: dict[int, Stored] = {}
     for k, unit in enumerate(flow.units):
         op = unit.op
-        if not isinstance(op, Load) or op.stored.contiguous or op.stored.format in ("scratch", "memory"):
+        if not isinstance(op, Load) or op.stored.contiguous or not op.stored.cacheable:
+            continue
+        if op.stored.format in ("scratch", "memory"):
             continue
         chunk = math.prod(op.stored.grid.steps) * op.dtype.itemsize
         if chunk <= budget // 16:

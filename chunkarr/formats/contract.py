@@ -43,6 +43,7 @@ class Stored(ABC):
     contiguous: bool  # True if any region can be read alone at the cost of its own bytes
     format: str  # name of the row in the table of formats
     path: str  # where it lies; "" for arrays in memory
+    cacheable: bool = True  # whether decoded chunks may be kept from one small read to the next
     writable: bool = False  # whether it was opened "r+", so that `update` is offered
 
     @abstractmethod

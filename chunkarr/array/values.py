@@ -1,0 +1,78 @@
+"""Values to be assigned, as NumPy takes them: scalars, sequences, text, records, arrays of any size."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from chunkarr.array.expression import Expression, as_node
+from chunkarr.graph import Node
+from chunkarr.grid import Shape
+from chunkarr.ops import elementwise, layout
+from chunkarr.ops.sources import constant
+from chunkarr.selection import Pick, Stride
+
+__all__ = ["as_element", "as_values", "broadcasts", "cast"]
+
+
+def as_element(value: Any, dtype: np.dtype[Any]) -> Node:
+    """Return what ``array[i, j] = value`` stores: one element, with NumPy's errors."""
+    cell = np.zeros((1,), dtype)
+    cell[0] = value.compute() if isinstance(value, Expression) else value
+    return constant(cell.reshape(()))
+
+
+def as_values(value: Any, dtype: np.dtype[Any], ndim: int) -> Any:
+    """Return an ndarray or Array as it is, else what NumPy makes of ``value`` for an array of ``ndim`` axes.
+
+    Raises
+    ------
+    OverflowError, ValueError, TypeError
+        What NumPy raises for values that ``dtype`` cannot hold, and for sequences nested deeper than ``ndim``.
+    """
+    if isinstance(value, Expression | np.ndarray | np.generic):
+        return value
+    values = np.asarray(value, dtype)
+    if values.ndim > ndim and not hasattr(value, "__array__"):
+        raise ValueError(
+            "setting an array element with a sequence. The requested array would exceed the maximum number of "
+            f"dimension of {ndim}."
+        )
+    return values
+
+
+def broadcasts(value: Any, shape: Shape) -> Any:
+    """Return ``value`` without leading axes of size 1 that are too many, if it broadcasts to ``shape``.
+
+    Raises ValueError as NumPy does otherwise.
+    """
+    given: Shape = value.shape
+    extra = max(0, len(given) - len(shape))
+    kept = given[extra:]
+    fits = all(n in (1, m) for n, m in zip(reversed(kept), reversed(shape), strict=False))
+    if not fits or any(n != 1 for n in given[:extra]):
+        raise ValueError(f"could not broadcast input array from shape {_plain(given)} into shape {_plain(shape)}")
+    if not extra:
+        return value
+    if isinstance(value, Node):
+        return layout.take_basic(value, (*(Pick(0),) * extra, *(Stride(0, 1, n) for n in kept)))
+    return value[(0,) * extra]
+
+
+def _plain(shape: Shape) -> str:
+    return "(" + ",".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+
+
+def cast(value: Any, dtype: np.dtype[Any], *, quiet: bool = False) -> Node:
+    """Return the node of ``value`` cast as assignment casts: to anything, with NumPy's warnings unless ``quiet``."""
+    node = value if isinstance(value, Node) else as_node(value)
+    if node.dtype.kind == "c" and dtype.kind in "iuf":
+        if not quiet:  # here, because NumPy would warn in each task
+            message = "Casting complex values to real discards the imaginary part"
+            warnings.warn(message, np.exceptions.ComplexWarning, stacklevel=5)
+        half = np.empty(0, node.dtype).real.dtype
+        pair = np.dtype([("real", half), ("imag", half)])
+        node = layout.field(layout.reinterpret(node, pair), "real")
+    return elementwise.astype(node, dtype)
