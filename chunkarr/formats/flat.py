@@ -1,4 +1,4 @@
-"""Arrays that lie in a file as one uncompressed block in C or Fortran order: npy, raw."""
+"""New files that hold an array as one uncompressed block in C or Fortran order: npy, raw."""
 
 from __future__ import annotations
 
@@ -12,72 +12,16 @@ import numpy as np
 
 from chunkarr import fsio
 from chunkarr.errors import ChunkarrError, OptionError, ResumeMismatchError
-from chunkarr.formats.contract import Stored, Target
-from chunkarr.formats.runs import Descriptor, bytes_moved, file_generation, read_block, staging, write_block
+from chunkarr.formats.contract import Target
+from chunkarr.formats.runs import Descriptor, staging, write_block
 from chunkarr.grid import Grid, Region, Shape, region_shape
 
-__all__ = ["FlatStored", "FlatTarget", "Order", "check_block", "check_mode", "check_order", "check_shape"]
+__all__ = ["FlatTarget", "Order", "check_block", "check_order", "check_shape"]
 
 Order = Literal["C", "F"]
 Array = np.ndarray[Any, Any]
 
 MAX_DIMS = 64  # as NumPy
-
-
-class FlatStored(Stored):
-    """An array that is one block of bytes at an offset in a file.
-
-    Parameters
-    ----------
-    path, format
-        The file, and the name of its format's row.
-    shape, dtype, order
-        What the block holds; ``order`` is "C" or "F".
-    offset
-        Bytes before the block.
-    generation
-        What `file_generation` said when the file was found good.
-    """
-
-    contiguous = True
-
-    def __init__(
-        self,
-        path: str,
-        shape: Shape,
-        dtype: np.dtype[Any],
-        *,
-        format: str,  # noqa: A002 - the contract's word
-        offset: int,
-        order: Order,
-        generation: tuple[int, int, int],
-    ) -> None:
-        self.path, self.format = path, format
-        self.shape, self.dtype, self.order, self.offset = shape, dtype, order, offset
-        self.grid = Grid(shape, shape)
-        self._generation = generation
-        self._file = Descriptor(path, writable=False)
-
-    def read(self, region: Region, out: Array, scratch: Array) -> None:
-        """Fill ``out`` with ``region``; see `Stored.read`."""
-        check_block(region, out, self.dtype)
-        self._file.get(self._generation)
-        if self.order == "F":
-            read_block(self._file, self.offset, self.shape[::-1], region[::-1], out=out.T, scratch=scratch)
-        else:
-            read_block(self._file, self.offset, self.shape, region, out=out, scratch=scratch)
-
-    def scratch_bytes(self, region: Region) -> int:
-        """Return the bytes of scratch that reading ``region`` may take; see `Stored.scratch_bytes`."""
-        return staging(*_c_order(self.shape, region, self.order), self.dtype.itemsize)
-
-    def bytes_read(self, region: Region) -> int:
-        """Return the bytes read for ``region``, gaps that are read over included."""
-        return bytes_moved(*_c_order(self.shape, region, self.order), self.dtype.itemsize)
-
-    def generation(self) -> tuple[int, int, int]:
-        """Return size, mtime_ns and inode of the file as it is now."""
-        return file_generation(self.path)
 
 
 class FlatTarget(Target):
@@ -197,12 +141,6 @@ def check_order(order: str) -> Order:
     if order == "F":
         return "F"
     raise OptionError(f'order is "C" or "F", not {order!r}')
-
-
-def check_mode(path: str, mode: str) -> None:
-    """Raise OptionError unless ``mode`` is "r"."""
-    if mode != "r":
-        raise OptionError(f'{path}: mode {mode!r} is not offered, only "r"; save to a new file instead')
 
 
 def check_shape(path: str, shape: Sequence[Any], dtype: np.dtype[Any], error: type[ChunkarrError]) -> Shape:

@@ -14,7 +14,8 @@ import numpy as np
 
 from chunkarr.errors import FormatError, GridError, OptionError, UnsupportedError
 from chunkarr.formats.contract import Stored, Target
-from chunkarr.formats.flat import FlatStored, check_mode, check_order, check_shape
+from chunkarr.formats.flat import check_order, check_shape
+from chunkarr.formats.flat_stored import FlatStored, check_access
 from chunkarr.formats.hdf5_access import data_sets, find, naming, opened
 from chunkarr.formats.hdf5_filters import Filter
 from chunkarr.formats.hdf5_layout import Layout, describe
@@ -110,7 +111,7 @@ def open(path: str, mode: str = "r", *, member: str | None = None, allow_externa
     ((2, 3), [[1], [4]])
     """
     path = os.fspath(path)
-    check_mode(path, mode)
+    check_access(path, mode, None, 0.0)
     generation = file_generation(path)
     with opened(path) as file:
         name = _only(path, [name for name, _ in data_sets(file)]) if member is None else member

@@ -18,8 +18,9 @@ import numpy as np
 
 from chunkarr import fsio
 from chunkarr.errors import FormatError, OptionError, UnsafeInputError, UnsupportedError
-from chunkarr.formats.flat import FlatStored, FlatTarget, Order, check_mode, check_order, check_shape
-from chunkarr.formats.runs import file_generation
+from chunkarr.formats import journal
+from chunkarr.formats.flat import FlatTarget, Order, check_order, check_shape
+from chunkarr.formats.flat_stored import FlatStored, check_access
 from chunkarr.grid import Shape
 
 __all__ = ["create", "header_bytes", "open"]
@@ -41,13 +42,19 @@ _TOKEN = re.compile(
 _SCALAR = re.compile(r"[<>=|]?[A-Za-z?]\d{0,10}(?:\[\w+(?:/\w+)?\])?", re.ASCII)
 
 
-def open(path: str, mode: str = "r") -> FlatStored:  # noqa: A001 - every format has an `open`
+def open(  # noqa: A001 - every format has an `open`
+    path: str, mode: str = "r", *, durability: str | None = None, timeout: float = 0.0
+) -> FlatStored:
     """Open an npy file.
 
     Parameters
     ----------
     path, mode
-        The file; ``mode`` is "r".
+        The file; ``mode`` is "r", or "r+" to change it.
+    durability
+        "full": changes survive power loss; "process": the death of this process; None: as the setting says.
+    timeout
+        Seconds that a change waits for another writer.
 
     Raises
     ------
@@ -66,14 +73,45 @@ def open(path: str, mode: str = "r") -> FlatStored:  # noqa: A001 - every format
     ...     a.shape, a.dtype, a.order
     ((3, 2), dtype('>i4'), 'F')
     """
-    check_mode(path, mode)
-    generation = file_generation(path)
-    text, offset = _read_header(path, generation[0])
-    shape, dtype, order = _parse(path, text)
-    need, have = prod(shape) * dtype.itemsize, generation[0] - offset
-    if need != have:
-        raise FormatError(f"{path}: header asks {need} B for shape {shape} of dtype {dtype}, file has {have} B of data")
-    return FlatStored(path, shape, dtype, format="npy", offset=offset, order=order, generation=generation)
+    access = check_access(path, mode, durability, timeout)
+    file = journal.resolve(path)
+    if access.mode == "r+":
+        journal.tidy(file)
+
+    def look(generation: tuple[int, int, int]) -> FlatStored:
+        text, offset = _read_header(path, generation[0])
+        shape, dtype, order = _parse(path, text)
+        need, have = prod(shape) * dtype.itemsize, generation[0] - offset
+        if need != have:
+            raise FormatError(
+                f"{path}: header asks {need} B for shape {shape} of dtype {dtype}, file has {have} B of data"
+            )
+        return _NpyStored(
+            path, shape, dtype, format="npy", offset=offset, order=order, generation=generation, access=access
+        )
+
+    return journal.read_stable(file, look)
+
+
+class _NpyStored(FlatStored):
+    """The array of an npy file."""
+
+    def reopen(self) -> FlatStored:
+        """Open the array again, as it is now."""
+        return open(self.path, **self.access.options)
+
+    def head(self, shape: Shape) -> bytes:
+        """Return the header for ``shape``, of the length that it has, if it can."""
+        return _fitted(header_bytes(shape, self.dtype, self.order), self.offset)
+
+
+def _fitted(header: bytes, length: int) -> bytes:
+    """Return ``header`` padded to ``length`` bytes in all, or as it is where that cannot be."""
+    before = 10 if header[6] == 1 else 12
+    if not len(header) <= length < before + min(HEADER_LIMIT, 1 << (16 if before == 10 else 32)):
+        return header
+    count = struct.pack("<H" if before == 10 else "<I", length - before)
+    return header[:8] + count + header[before:-1].ljust(length - before - 1) + b"\n"
 
 
 def _read_header(path: str, size: int) -> tuple[str, int]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from chunkarr import fsio
-from chunkarr.errors import FormatError, OptionError, UnsafeInputError
-from chunkarr.formats.flat import FlatStored, FlatTarget, check_mode, check_order, check_shape
-from chunkarr.formats.runs import file_generation
+from chunkarr.errors import FormatError, OptionError, UnsafeInputError, UnsupportedError
+from chunkarr.formats import journal
+from chunkarr.formats.flat import FlatTarget, Order, check_order, check_shape
+from chunkarr.formats.flat_stored import Access, FlatStored, check_access
 from chunkarr.grid import Shape
 
 __all__ = ["create", "open"]
@@ -26,13 +28,15 @@ def open(  # noqa: A001 - every format has an `open`
     shape: Sequence[int] | int = (-1,),
     offset: Any = 0,
     order: str = "C",
+    durability: str | None = None,
+    timeout: float = 0.0,
 ) -> FlatStored:
     """Open a file of raw records.
 
     Parameters
     ----------
     path, mode
-        The file; ``mode`` is "r".
+        The file; ``mode`` is "r", or "r+" to change it.
     dtype
         What a record is, as `numpy.dtype` takes it.
     shape
@@ -41,6 +45,10 @@ def open(  # noqa: A001 - every format has an `open`
         Bytes before the first record.
     order
         "C" or "F": whether the last or the first axis varies fastest.
+    durability
+        "full": changes survive power loss; "process": the death of this process; None: as the setting says.
+    timeout
+        Seconds that a change waits for another writer.
 
     Raises
     ------
@@ -58,14 +66,64 @@ def open(  # noqa: A001 - every format has an `open`
     ...     open(path, dtype=">u2", shape=(-1, 2)).shape
     (3, 2)
     """
-    check_mode(path, mode)
+    access = check_access(path, mode, durability, timeout)
     order = check_order(order)
     dtype = _record(path, dtype)
     if isinstance(offset, bool) or not isinstance(offset, int | np.integer) or offset < 0:
         raise OptionError(f"offset is a number of bytes, 0 or more, not {offset!r}")
-    generation = file_generation(path)
-    whole = _fit(path, shape, dtype, int(offset), generation[0])
-    return FlatStored(path, whole, dtype, format="raw", offset=int(offset), order=order, generation=generation)
+    wanted = _Wanted((shape,) if isinstance(shape, int | np.integer) else tuple(shape))
+    return _open(path, wanted, dtype, offset=int(offset), order=order, access=access)
+
+
+@dataclass
+class _Wanted:
+    """The shape that was asked for; changes with the array, so that those who hold it find it again."""
+
+    shape: tuple[int, ...]  # with at most one -1
+
+
+def _open(path: str, wanted: _Wanted, dtype: np.dtype[Any], *, offset: int, order: Order, access: Access) -> FlatStored:
+    file = journal.resolve(path)
+    if access.mode == "r+":
+        journal.tidy(file)
+
+    def look(generation: tuple[int, int, int]) -> FlatStored:
+        whole = _fit(path, wanted.shape, dtype, offset, generation[0])
+        stored = _RawStored(
+            path, whole, dtype, format="raw", offset=offset, order=order, generation=generation, access=access
+        )
+        stored.wanted = wanted
+        return stored
+
+    return journal.read_stable(file, look)
+
+
+class _RawStored(FlatStored):
+    """The records of a raw file."""
+
+    wanted: _Wanted
+
+    def reopen(self) -> FlatStored:
+        """Open the array again, as it is now."""
+        return _open(self.path, self.wanted, self.dtype, offset=self.offset, order=self.order, access=self.access)
+
+    def check_resize(self, shape: Shape) -> Shape:
+        """Return ``shape`` if the array can have it: nothing else may lie behind the records."""
+        end = self.offset + prod(self.shape) * self.dtype.itemsize
+        if self.found[0] != end:
+            raise UnsupportedError(
+                f"{self.path}: {self.found[0] - end} B lie behind the {end} B that shape {self.shape} covers, "
+                "so its shape cannot change; open it with -1 in shape to see all"
+            )
+        return super().check_resize(shape)
+
+    def resized(self, shape: Shape) -> None:
+        """Remember ``shape``, its -1 kept."""
+        open_axis = self.wanted.shape.index(-1) if -1 in self.wanted.shape else None
+        if open_axis is not None and 0 not in (*shape[:open_axis], *shape[open_axis + 1 :]):
+            self.wanted.shape = (*shape[:open_axis], -1, *shape[open_axis + 1 :])
+        else:
+            self.wanted.shape = shape
 
 
 def _record(path: str, dtype: Any) -> np.dtype[Any]:
@@ -81,9 +139,8 @@ def _record(path: str, dtype: Any) -> np.dtype[Any]:
     return record
 
 
-def _fit(path: str, shape: Sequence[int] | int, dtype: np.dtype[Any], offset: int, size: int) -> Shape:
-    """Return ``shape`` with its -1 replaced by what a file of ``size`` bytes holds."""
-    wanted = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+def _fit(path: str, wanted: tuple[int, ...], dtype: np.dtype[Any], offset: int, size: int) -> Shape:
+    """Return ``wanted`` with its -1 replaced by what a file of ``size`` bytes holds."""
     if wanted.count(-1) > 1:
         raise OptionError(f"shape has at most one -1, not {wanted}")
     known = check_shape(path, tuple(n for n in wanted if n != -1), dtype, OptionError)

@@ -82,7 +82,7 @@ FORMATS: tuple[Format, ...] = (
         suffixes=(".npy",),
         sniff=_sniff_npy,
         module="chunkarr.formats.npy",
-        open_options=(),
+        open_options=("durability", "timeout"),
         create_options=("order",),
         summary="NumPy's array file: one uncompressed array, C or Fortran order, any dtype",
         resumable=True,
@@ -114,7 +114,7 @@ FORMATS: tuple[Format, ...] = (
         suffixes=(".raw", ".bin", ".dat"),
         sniff=_sniff_nothing,
         module="chunkarr.formats.raw",
-        open_options=("dtype", "shape", "offset", "order"),
+        open_options=("dtype", "shape", "offset", "order", "durability", "timeout"),
         create_options=("order",),
         summary="Raw records without a header: dtype=, shape= and offset= say what they are",
         resumable=True,
@@ -232,7 +232,7 @@ def open_stored(path: str, mode: str = "r", format: str | None = None, **options
     path
         A file, a directory, or ``file::member``.
     mode
-        "r".
+        "r", or "r+" to change the array.
     format
         The name of a format; by default the content says, then ``dtype=`` (it is raw), then the suffix.
     **options

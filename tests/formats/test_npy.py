@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from chunkarr.errors import (
     ChunkarrError,
     FormatError,
+    GenerationChangedError,
     OptionError,
     StaleExpressionError,
     UnsafeInputError,
@@ -250,8 +251,10 @@ def test_a_file_cut_while_it_is_open_is_an_error_not_a_crash(tmp_path: Path) -> 
     stored = npy.open(path)
     read(stored, ((0, 3),))
     os.truncate(path, 500)
-    with pytest.raises(FormatError, match=r"a\.npy: ends at byte 500"):
+    with pytest.raises(GenerationChangedError, match=r"a\.npy: changed"):
         read(stored, ((0, 1000),))
+    with pytest.raises(FormatError, match=r"a\.npy: header asks 8000 B"):
+        stored.fresh()
 
 
 @pytest.mark.parametrize("shape", [(-1,), (2.0,), (True,), (1 << 62, 4), (1,) * 65])
@@ -261,9 +264,15 @@ def test_impossible_shapes_are_not_created(tmp_path: Path, shape: Any) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_only_reading_is_offered(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.zeros(3))
-    with pytest.raises(OptionError, match='only "r"'):
-        npy.open(str(tmp_path / "a.npy"), "r+")
+def test_options_that_make_no_sense_are_named(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.npy")
+    np.save(path, np.zeros(3))
+    with pytest.raises(OptionError, match='mode is "r" or "r\\+", not \'w\''):
+        npy.open(path, "w")
+    with pytest.raises(OptionError, match='durability is "full" or "process", not \'none\''):
+        npy.open(path, "r+", durability="none")
+    for timeout in (-1, "1", True, float("nan")):
+        with pytest.raises(OptionError, match="timeout is a number of seconds"):
+            npy.open(path, "r+", timeout=timeout)
     with pytest.raises(OptionError, match='order is "C" or "F"'):
         npy.create(str(tmp_path / "b.npy"), (3,), "<i4", order="K")
