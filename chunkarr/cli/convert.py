@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from chunkarr.cli.options import as_dtype, as_json, as_shape, memory_option, raw_options, source_options
+from chunkarr.cli.options import (
+    as_dtype,
+    as_json,
+    as_shape,
+    holds_raw_records,
+    memory_option,
+    raw_options,
+    source_options,
+)
 
 __all__ = ["command"]
 
@@ -40,7 +48,7 @@ def command(
     from chunkarr import jobs
 
     raw = source_options(shape=shape, offset=offset, order=order)
-    if dtype is not None and _holds_raw_records(source):
+    if dtype is not None and holds_raw_records(source):
         raw["dtype"] = dtype
     elif dtype is not None:
         if astype is not None:
@@ -52,14 +60,3 @@ def command(
     )  # fmt: skip
     if not quiet:
         click.echo(as_json(report.as_dict()) if json else str(report))
-
-
-def _holds_raw_records(source: str) -> bool:
-    """Say whether ``source`` is a file that does not tell what it holds."""
-    from chunkarr.errors import FormatError
-    from chunkarr.formats.table import identify, split_member
-
-    try:
-        return identify(split_member(source)[0]).name == "raw"
-    except FormatError:
-        return True

@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from chunkarr.cli.options import as_dtype, as_json, describe_dtype, memory_option, raw_options, source_options
+from chunkarr.cli.options import (
+    as_dtype,
+    as_json,
+    describe_dtype,
+    holds_raw_records,
+    memory_option,
+    raw_options,
+    source_options,
+)
 
 __all__ = ["command"]
 
@@ -22,13 +30,14 @@ def command(
 ) -> None:
     """Print a digest of the shape, dtype and values of each of SOURCES.
 
-    It is the same for the same array in any format, with any chunks and byte order.
+    It is the same for the same array in any format, with any chunks and byte order. Options of raw records apply to
+    those that are raw.
     """
     from chunkarr import io
 
-    options = source_options(dtype=dtype, shape=shape, offset=offset, order=order)
+    raw = source_options(dtype=dtype, shape=shape, offset=offset, order=order)
     for source in sources:
-        array = io.open(source, **options)
+        array = io.open(source, **(raw if holds_raw_records(source) else {}))
         digest = array.digest(progress=True)
         if json:
             record = {"path": source, "digest": digest, "shape": list(array.shape)}

@@ -17,6 +17,7 @@ __all__ = [
     "as_json",
     "as_shape",
     "describe_dtype",
+    "holds_raw_records",
     "memory_option",
     "raw_options",
     "source_options",
@@ -122,3 +123,14 @@ def as_json(value: dict[str, Any]) -> str:
     import json
 
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def holds_raw_records(source: str) -> bool:
+    """Say whether ``source`` is a file that does not tell what it holds."""
+    from chunkarr.errors import FormatError
+    from chunkarr.formats.table import identify, split_member
+
+    try:
+        return identify(split_member(source)[0]).name == "raw"
+    except FormatError:
+        return True

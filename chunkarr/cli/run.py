@@ -1,6 +1,6 @@
 """Run a command: exit codes, one-line errors, signals.
 
-0 done · 1 failed, bad input too · 2 wrong usage · 130 interrupted by Ctrl-C, 143 by SIGTERM.
+0 done · 1 failed, bad input too · 2 wrong usage · 130 interrupted by Ctrl-C, 143 by SIGTERM; `exits` has them all.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from typing import Any
 
 import click
 
+from chunkarr.cli.exits import DONE, FAILED, SIGNALLED, USAGE, FailedError
 from chunkarr.cli.table import Commands
 
 __all__ = ["chunkarr", "main", "run"]
 
-DONE, FAILED, USAGE = 0, 1, 2
-SIGNALLED = 128  # plus the number of the signal
 KEYWORD = re.compile(r"\b(overwrite|dtype|shape|offset|order|format|chunks|shards|codec)=(?:True\b|(?=[ ,;)]|$))")
 
 
@@ -129,8 +128,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             if caught:
                 _say("interrupted")
                 return SIGNALLED + caught[0]
-            _say(f"error: {_one_line(error)}")
-            return FAILED
+            cause, code = (error.__cause__, error.code) if isinstance(error, FailedError) else (None, FAILED)
+            _say(f"error: {_one_line(cause or error)}")
+            return code
     return DONE
 
 

@@ -25,6 +25,7 @@ COMMANDS = (
     Row("convert", "chunkarr.cli.convert", "Copy an array to another file, of any format."),
     Row("verify", "chunkarr.cli.verify", "Check that all that is stored is as it was written."),
     Row("digest", "chunkarr.cli.digest", "Print what equal arrays have in common, whatever their format."),
+    Row("diff", "chunkarr.cli.diff", "Compare the arrays in two files, of any formats."),
     Row("demo", "chunkarr.cli.demo", "Show the main job on made-up camera frames, and check it."),
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from chunkarr.cli.exits import FAILED
 from chunkarr.cli.options import as_dtype, as_json, memory_option, raw_options, source_options
 
 __all__ = ["command"]
@@ -35,4 +36,4 @@ def command(
     if not quiet:
         click.echo(as_json(report.as_dict()) if json else str(report))
     if not report.ok:
-        context.exit(1)
+        context.exit(FAILED)

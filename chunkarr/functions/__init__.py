@@ -13,6 +13,9 @@ from chunkarr.functions.accumulating import (
 from chunkarr.functions.algebra import (
     diagonal, dot, inner, matmul, matrix_transpose, outer, tensordot, trace, vdot, vecdot,
 )
+from chunkarr.functions.comparing import (
+    compare,
+)
 from chunkarr.functions.creation import (
     arange, empty, empty_like, eye, fromfunction, full, full_like, identity, indices, linspace, meshgrid, ones,
     ones_like, tri, tril, triu, zeros, zeros_like,
@@ -60,7 +63,7 @@ __all__ = [
     "around", "array_equal", "array_equiv", "array_split", "asin", "asinh", "astype", "atan", "atan2", "atanh",
     "atleast_1d", "atleast_2d", "atleast_3d", "average", "bitwise_and", "bitwise_count", "bitwise_invert",
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block",
-    "block_reduce", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil", "clip", "column_stack",
+    "block_reduce", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil", "clip", "column_stack", "compare",
     "concat", "concatenate", "conj", "conjugate", "copy", "copysign", "cos", "cosh", "count_nonzero", "cross",
     "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "diagonal", "diff", "divide",
     "divmod", "dot", "dsplit", "dstack", "ediff1d", "empty", "empty_like", "equal", "exp", "exp2", "expand_dims",
