@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkarr import advanced as module
+from chunkarr import lookups as module
 from chunkarr.advanced import parse_advanced
 from chunkarr.grid import Grid, region_key
 from chunkarr.selection import is_basic
@@ -38,23 +38,28 @@ def _drawn(data):
     return x, key, expected, parsed
 
 
-@given(st.data())
-def test_parts_of_a_grid_are_the_whole_selection(data):
+@pytest.mark.parametrize("scanned", [0, 1024])
+@given(data=st.data())
+def test_parts_of_a_grid_are_the_whole_selection(scanned, data):
     x, _, expected, parsed = _drawn(data)
     if parsed is None:
         return
     found = np.full(parsed.shape, -1)
-    for region in Grid(x.shape, data.draw(chunks_of(x.shape))):
-        part = parsed.within(region)
-        if part is None:
-            continue
-        for piece in part.pieces(data.draw(st.integers(1, 20))):
-            view, key = piece.of_array(x[region_key(region)], region)
-            place, where = piece.of_result(found[region_key(part.result)], part.result)
-            place[where] = view[key]
-            tight, key = piece.of_array(x[region_key(part.source)], part.source)
-            np.testing.assert_array_equal(tight[key], place[where])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SCANNED", scanned)
+        _gather(data, x, parsed, found)
     np.testing.assert_array_equal(found, expected)
+
+
+def _gather(data, x, parsed, found):
+    for region in Grid(x.shape, data.draw(chunks_of(x.shape))):
+        for part in parsed.parts(region, data.draw(st.integers(1, 20))):
+            view, key = part.of_array(x[region_key(region)], region)
+            place, where = part.of_result(found, tuple((0, n) for n in parsed.shape))
+            place[where] = view[key]
+            tight, key = part.of_array(x[region_key(part.source)], part.source)
+            place, where = part.of_result(found[region_key(part.result)], part.result)
+            np.testing.assert_array_equal(tight[key], place[where])
 
 
 @given(st.data())
