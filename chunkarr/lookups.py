@@ -212,9 +212,11 @@ class Advanced:
             step = max(1, min(room, found.size))
             room //= step
             runs.append(_runs(group, found, bounds, step))
-        first, *others = runs or [iter([])]
-        rest = [list(run) for run in others]
-        for head in first:
+        if not runs:  # True alone
+            yield self._part((), *sides)
+            return
+        rest = [list(run) for run in runs[1:]]
+        for head in runs[0]:
             for tail in product(*rest):
                 yield self._part((head, *tail), *sides)
 
