@@ -77,6 +77,7 @@ def save(
     overwrite: bool = False,
     durability: str | None = None,
     progress: bool | Reporter | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> Array:
     """Write ``array`` to ``path``, block by block; it appears there whole or not at all.
@@ -95,6 +96,9 @@ def save(
         Survive power loss (default), or only the death of this process.
     progress : bool or reporter, optional
         Show progress on stderr.
+    resume : bool
+        Go on with what an earlier run that did the same left unfinished, and leave what this one does if it
+        fails. Zarr, npy and raw; HDF5 starts over. The result is that of an undisturbed run, bit for bit.
     **options
         What the format takes: zarr ``chunks``, ``shards``, ``codec``; hdf5 ``chunks``, ``codec``; npy ``order``.
 
@@ -102,6 +106,13 @@ def save(
     -------
     Array
         The saved array, opened.
+
+    Raises
+    ------
+    ResumeMismatchError
+        With ``resume``, if what was left was made of another source or expression, or for another layout.
+    UnsupportedError
+        With ``resume``, if the expression holds something that a later run cannot recognise.
 
     Examples
     --------
@@ -112,8 +123,9 @@ def save(
     81 zarr
     """
     node = write(
-        as_node(array), path, format=format, overwrite=overwrite, durability=durability, progress=progress, **options
-    )
+        as_node(array), path, format=format, overwrite=overwrite, durability=durability, progress=progress,
+        resume=resume, **options,
+    )  # fmt: skip
     return wrap(node)
 
 

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr import engine, io
+from chunkarr import io
 from chunkarr.array import as_node
-from chunkarr.formats.table import create_target, split_member
-from chunkarr.plan.planner import Output, plan
+from chunkarr.array.saving import Job
+from chunkarr.engine import Plan
+from chunkarr.errors import OptionError
+from chunkarr.formats.table import split_member
 from chunkarr.progress import Reporter
-from chunkarr.settings import budget, format_bytes, workers
-from chunkarr.settings import durability as default_durability
+from chunkarr.settings import budget, format_bytes
 
-__all__ = ["Report", "convert"]
+__all__ = ["Report", "convert", "rechunk"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Report:
     tasks: int
     seconds: float  # 0 if nothing was done
     stored: int  # bytes that the target takes on disk, 0 if nothing was done
+    resumed: int = 0  # decoded bytes of the target that an earlier run had written
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, ready for JSON."""
@@ -48,8 +50,9 @@ class Report:
         planned = f"{format_bytes(self.memory)} of memory planned, {format_bytes(self.budget)} allowed"
         if not self.stored:
             return f"{what}; would read {format_bytes(self.bytes_read)} in {self.tasks} tasks; {planned}"
-        rate = self.nbytes / max(self.seconds, 1e-9) / 1e9
-        return f"{what}, {format_bytes(self.stored)} stored; {self.seconds:.2f} s, {rate:.2f} GB/s; {planned}"
+        rate = (self.nbytes - self.resumed) / max(self.seconds, 1e-9) / 1e9
+        again = f", {format_bytes(self.resumed)} of them by an earlier run" if self.resumed else ""
+        return f"{what}{again}, {format_bytes(self.stored)} stored; {self.seconds:.2f} s, {rate:.2f} GB/s; {planned}"
 
 
 def convert(
@@ -66,6 +69,8 @@ def convert(
     durability: str | None = None,
     progress: bool | Reporter | None = None,
     dry_run: bool = False,
+    resume: bool = False,
+    keep: bool | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Report:
     """Copy an array from one file to another of any format, within the memory budget.
@@ -80,6 +85,11 @@ def convert(
         As in :func:`chunkarr.save`.
     dry_run : bool
         Check and plan everything, write nothing.
+    resume : bool
+        Go on with what an earlier run of the same job left unfinished, if there is such; as in `chunkarr.save`.
+    keep : bool, optional
+        Leave the unfinished output for a later run with ``resume`` if this one fails or is interrupted.
+        By default with ``resume`` only. What a killed process leaves is there in any case.
     options : mapping, optional
         What :func:`chunkarr.open` needs to know of the source: ``dtype, shape, offset, order`` of raw records.
 
@@ -101,35 +111,75 @@ def convert(
     array = io.open(source, **(options or {}))
     if dtype is not None:
         array = array.astype(np.dtype(dtype))
-    node = as_node(array)
-    layout = {"chunks": chunks, "shards": shards, "codec": codec, "order": order}
-    output = create_target(
-        target, node.shape, node.dtype, format, overwrite=overwrite,
-        durability=default_durability() if durability is None else durability,  # type: ignore[arg-type]
-        **{name: value for name, value in layout.items() if value is not None},
-    )  # fmt: skip
+    given = {"chunks": chunks, "shards": shards, "codec": codec, "order": order}
+    layout = {name: value for name, value in given.items() if value is not None}
+    job = Job(as_node(array), target, format, layout, overwrite=overwrite, durability=durability)
     began = time.perf_counter()
     if dry_run:
-        try:
-            planned = plan([Output(node, output)], budget(), workers())
-        finally:
-            output.abort()
+        planned: Plan | None = job.plan()
     else:
-        planned = engine.store(node, output, progress=progress)
-    seconds = 0.0 if dry_run else time.perf_counter() - began
+        planned = job.run(progress, resume=resume, keep=resume if keep is None else keep)
     return Report(
         source=source,
         target=target,
         shape=array.shape,
         dtype=str(array.dtype),
         nbytes=array.nbytes,
-        bytes_read=planned.bytes_read,
-        memory=planned.memory,
+        bytes_read=planned.bytes_read if planned is not None else 0,
+        memory=planned.memory if planned is not None else 0,
         budget=budget(),
-        tasks=planned.tasks,
-        seconds=seconds,
+        tasks=planned.tasks if planned is not None else 0,
+        seconds=0.0 if dry_run else time.perf_counter() - began,
         stored=0 if dry_run else stored_bytes(split_member(target)[0]),
+        resumed=job.resumed,
     )
+
+
+def rechunk(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    chunks: Sequence[int] | None = None,
+    shards: Sequence[int] | None = None,
+    codec: str | None = None,
+    overwrite: bool = False,
+    durability: str | None = None,
+    progress: bool | Reporter | None = None,
+    dry_run: bool = False,
+    resume: bool = False,
+    keep: bool | None = None,
+) -> Report:
+    """Copy an array into other chunks, within the memory budget, through temporary files where that reads less.
+
+    Parameters
+    ----------
+    source, target : path
+        The target is of a format that has chunks (zarr, hdf5); onto itself with ``overwrite``.
+    chunks, shards : sequence of int
+        Elements per axis of what is encoded at once, and of a file that holds several of these; at least one.
+    codec, overwrite, durability, progress, dry_run, resume, keep
+        As in :func:`convert`.
+
+    Returns
+    -------
+    Report
+        What was planned and, unless ``dry_run``, done.
+
+    Examples
+    --------
+    >>> import tempfile, chunkarr as ca
+    >>> folder = tempfile.mkdtemp()
+    >>> rows = ca.save(folder + "/rows.zarr", np.arange(64.0).reshape(8, 8), chunks=(1, 8))
+    >>> report = rechunk(folder + "/rows.zarr", folder + "/columns.zarr", chunks=(8, 1))
+    >>> ca.open(folder + "/columns.zarr").chunks
+    (8, 1)
+    """
+    if chunks is None and shards is None:
+        raise OptionError("rechunk needs chunks= or shards=: the shape that they are to have")
+    return convert(
+        source, target, chunks=chunks, shards=shards, codec=codec, overwrite=overwrite, durability=durability,
+        progress=progress, dry_run=dry_run, resume=resume, keep=keep,
+    )  # fmt: skip
 
 
 def stored_bytes(path: str) -> int:

@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chunkarr import engine
+from chunkarr.engine.resuming import Logged, describe_job, find_unfinished, spare_unfinished
 from chunkarr.errors import UnsupportedError
-from chunkarr.formats.table import create_target, format_of_new, identify, open_stored
+from chunkarr.formats.table import create_target, format_of_new, identify, open_stored, place_of_new
 from chunkarr.graph import Load, topological
 from chunkarr.ops.layout import reshape, take_basic
 from chunkarr.ops.sources import load
+from chunkarr.plan.planner import Output, plan
 from chunkarr.selection import Stride
-from chunkarr.settings import budget
+from chunkarr.settings import budget, workers
 from chunkarr.settings import durability as default_durability
 
 if TYPE_CHECKING:
+    from chunkarr.engine import Plan
+    from chunkarr.engine.resuming import Unfinished
+    from chunkarr.formats.contract import Target
     from chunkarr.graph import Node
     from chunkarr.grid import Shape
     from chunkarr.progress import Reporter
 
-__all__ = ["Path", "chunks_of_sources", "write", "write_raw"]
+__all__ = ["Job", "Path", "chunks_of_sources", "write", "write_raw"]
 
 LEAST, MOST = 256 << 10, 16 << 20  # bytes of a chunk that is taken over from a source
 
@@ -38,11 +43,12 @@ def write(
     overwrite: bool = False,
     durability: str | None = None,
     progress: bool | Reporter | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> Node:
     """Write ``node`` to ``path`` and return the node that reads it; see `chunkarr.save`."""
     name = os.fspath(path)
-    _store(node, name, format, overwrite, durability, progress, options)
+    _store(node, name, format, overwrite, durability, progress, resume, options)
     if identify(name, format).name != "raw":
         return load(open_stored(name, "r", format))
     order = options.get("order") or "C"
@@ -56,17 +62,97 @@ def _store(
     overwrite: bool,
     durability: str | None,
     progress: bool | Reporter | None,
+    resume: bool,
     options: dict[str, Any],
 ) -> None:
-    how: Any = default_durability() if durability is None else durability
     given = {k: v for k, v in options.items() if v is not None}
     if not given.keys() & {"chunks", "shards", "access"} and given.get("codec") != "none":
         row = format_of_new(name, format)
         steps = chunks_of_sources(node)
         if row is not None and "chunks" in row.create_options and steps is not None:
             given["chunks"] = steps
-    target = create_target(name, node.shape, node.dtype, format, overwrite=overwrite, durability=how, **given)
-    engine.store(node, target, progress=progress)
+    job = Job(node, name, format, given, overwrite=overwrite, durability=durability)
+    job.run(progress, resume=resume, keep=resume)
+
+
+class Job:
+    """The values of a node on their way into a new array.
+
+    Parameters
+    ----------
+    node
+        Whose values.
+    path, format, options, overwrite, durability
+        As in `create_target`; durability None is the setting.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        path: str,
+        format: str | None,  # noqa: A002 - the field's name
+        options: dict[str, Any],
+        *,
+        overwrite: bool,
+        durability: str | None,
+    ) -> None:
+        self.node, self.path, self.format, self.options = node, path, format, options
+        self.overwrite = overwrite
+        self.durability: Any = default_durability() if durability is None else durability
+        self.row, self.place, _ = place_of_new(path, format)
+        self.resumed = 0  # bytes that an earlier run had written
+
+    def plan(self) -> Plan:
+        """Check everything and plan; what an earlier run left stays."""
+        locks = spare_unfinished(self.place)
+        try:
+            target = self._create(None)
+            try:
+                return plan([Output(self.node, target)], budget(), workers())
+            finally:
+                target.abort()
+        finally:
+            for lock in locks:
+                os.close(lock)
+
+    def run(self, progress: bool | Reporter | None, *, resume: bool, keep: bool) -> Plan | None:
+        """Write and commit; return the plan, None if an earlier run had completed the array.
+
+        ``resume`` goes on with what that run left, ``keep`` leaves what this one did if it fails.
+        """
+        if not self.row.resumable:
+            return engine.store(self.node, self._create(None), progress=progress)
+        found = find_unfinished(self.place, self._describe()) if resume else None
+        if found is not None and found.complete:
+            found.tidy(self.place)
+            self.resumed = math.prod(self.node.shape) * self.node.dtype.itemsize
+            return None
+        inner = self._create(found)
+        try:
+            target = Logged(inner, self._describe, found=found, keep=keep, durable=self.durability == "full")
+        except BaseException:
+            inner.release()  # what was found stays
+            raise
+        self.resumed = target.resumed
+        return engine.store(self.node, target, progress=progress)
+
+    def _create(self, found: Unfinished | None) -> Target:
+        adopt = None if found is None or found.lock is None else (found.part, found.lock)
+        try:
+            return create_target(
+                self.path, self.node.shape, self.node.dtype, self.format, overwrite=self.overwrite,
+                durability=self.durability, adopt=adopt, **self.options,
+            )  # fmt: skip
+        except BaseException:
+            if found is not None:
+                found.close()
+            raise
+
+    def _describe(self) -> dict[str, Any]:
+        """Return the fingerprint of the job, of sources that are as they were when it was built."""
+        engine.check_fresh([self.node])
+        about = {"format": self.row.name, "shape": self.node.shape, "dtype": self.node.dtype, **self.options}
+        return describe_job(self.node, **about)
 
 
 def chunks_of_sources(node: Node) -> Shape | None:
@@ -90,7 +176,7 @@ def write_raw(node: Node, file: Any, sep: str) -> None:
     if sep:
         raise UnsupportedError("tofile: text (sep) is not supported; use sep='' for binary")
     if isinstance(file, str | os.PathLike):
-        _store(node, os.fspath(file), "raw", True, None, None, {})
+        _store(node, os.fspath(file), "raw", True, None, None, False, {})
         return
     flat = reshape(node, (_size(node),))
     step = max(1, budget() // 8 // max(1, node.dtype.itemsize))

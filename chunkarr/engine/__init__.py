@@ -12,9 +12,10 @@ import numpy as np
 
 from chunkarr.engine.contraction import one_blas_thread, run_contract
 from chunkarr.engine.reserve import RESERVE
+from chunkarr.engine.resuming import Logged
 from chunkarr.engine.schedule import HERE, Run, Scheduler, call_tasks, scheduler
 from chunkarr.engine.small import compute_small, forget_chunks
-from chunkarr.engine.tasks import combine_groups, result_region, run_map, run_reduce
+from chunkarr.engine.tasks import boxes, combine_groups, result_region, run_map, run_reduce
 from chunkarr.engine.updating import Window, are_small, change_bytes, small_parts, update_small
 from chunkarr.errors import StaleExpressionError
 from chunkarr.formats.memory import MemoryStored, MemoryTarget
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from chunkarr.progress import Reporter
 
 __all__ = ["Plan", "check_fresh", "compute", "make_plan", "store", "update", "write_region"]
+
+
+ROUNDS = 16  # of a job in other processes that can be resumed
 
 
 def check_fresh(nodes: Sequence[Node]) -> None:
@@ -93,12 +97,18 @@ def store(node: Node, target: Target, *, progress: bool | Reporter | None = None
         if not target.distributable:
             (node,), who = _brought_here([node], who, progress)
         planned = plan([Output(node, target)], budget(), workers(), shared=not who.here)
+        if isinstance(target, Logged):
+            target.begin(planned)
         with RESERVE.take(planned.memory, planned.budget):
             check_fresh([node])
             _execute(planned, [target], who, progress)
+        check_fresh([node])
         target.commit()
-    except BaseException:
-        target.abort()
+    except BaseException as error:
+        if isinstance(target, Logged):
+            target.fail(error)
+        else:
+            target.abort()
         raise
     return planned
 
@@ -232,7 +242,14 @@ def _run_blocks(
     """Run a stage whose tasks write blocks to a target; return its floating-point events."""
     bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
     calls = _batches(stage.blocks.size, stage.tasks)
-    answers = call_tasks(run, (bound, target), task, calls, stage.workers, who, label)
+    # Other processes do not tell what they have done before all return: in rounds, so that some of it is logged.
+    rounds = ROUNDS if isinstance(target, Logged) and not who.here else 1
+    answers: list[Any] = []
+    for a, b in _batches(len(calls), rounds):
+        answers += call_tasks(run, (bound, target), task, calls[a:b], stage.workers, who, f"{label}-{a}")
+        if rounds > 1:
+            for box in boxes(stage.blocks, calls[a][0], calls[b - 1][1]):
+                target.done(box)
     return [(event, None) for answer in answers for event in answer]
 
 

@@ -30,8 +30,8 @@ __all__ = ["describe_sources", "differences", "digest_recipe"]
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), type(NotImplemented), slice, range, np.dtype)
 
 
-def digest_recipe(node: Node, *options: Any) -> str:
-    """Return a digest of what ``node`` computes from its sources, and of ``options``.
+def digest_recipe(node: Node) -> str:
+    """Return a digest of what ``node`` computes from its sources.
 
     Raises
     ------
@@ -42,7 +42,6 @@ def digest_recipe(node: Node, *options: Any) -> str:
     places = {id(n): k for k, n in enumerate(order)}
     sources = {id(stored): k for k, stored in enumerate(_sources(node))}
     told = _Telling()
-    told.tell(options)
     for n in order:
         told.tell((type(n.op), n.op.shape, n.op.dtype, n.grid, [places[id(i)] for i in n.inputs]))
         told.tell(sources[id(n.op.stored)] if isinstance(n.op, Load) else _attributes(n.op))
