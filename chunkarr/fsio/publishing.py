@@ -165,13 +165,15 @@ def _siblings(final: str, suffix: str) -> list[str]:
         return []
 
 
-def sweep(final: str) -> list[str]:
+def sweep(final: str, *, keep_unfinished: bool = False) -> list[str]:
     """Remove the hidden siblings of ``final`` that nobody holds, and logs of what is gone; return the siblings' paths.
 
+    With ``keep_unfinished``, those that have a progress log, and so can be resumed, stay.
     Never raises: what cannot be removed stays. Without locks (Windows, some network file systems)
     nothing can be told apart, and nothing is removed.
     """
-    removed = [path for path in _siblings(final, "part") if _remove_if_free(path)]
+    kept = unfinished(final) if keep_unfinished else ()
+    removed = [path for path in _siblings(final, "part") if path not in kept and _remove_if_free(path)]
     for part in unfinished(final):
         if not os.path.lexists(part):
             discard(log_beside(part))
