@@ -12,8 +12,9 @@ import errno
 import math
 import os
 import stat
-from collections.abc import Iterator
-from itertools import product
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import product, repeat
 from typing import Any, NoReturn
 
 import google_crc32c
@@ -21,16 +22,19 @@ import numpy as np
 
 from chunkarr import fsio
 from chunkarr.buffers import aligned
-from chunkarr.errors import CorruptChunkError, MissingChunkError
+from chunkarr.errors import CorruptChunkError, ForeignChangeError, MissingChunkError
 from chunkarr.formats.zarr_codecs import CodecError, decoder, decoder_bytes, encoded_limit
+from chunkarr.formats.zarr_manifest import Manifest
 from chunkarr.formats.zarr_meta import ArrayMeta
 from chunkarr.grid import Region, Shape, region_shape
 
-__all__ = ["ChunkReader", "Piece", "axis_pieces", "describe_absence", "load_file"]
+__all__ = ["UNKNOWN", "ChunkReader", "Piece", "axis_pieces", "describe_absence", "load_file"]
 
 Piece = tuple[int, slice, slice, bool]  # chunk, where in the output, where in the chunk, whether it is all of it
 MAX_CALL = 1 << 30  # bytes per system call: Linux and macOS refuse or cut calls of 2 GiB
 GAP = 1 << 16  # bytes of a gap that cost as much to read as another call
+UNKNOWN = (-3, 0)  # length and crc32c of a chunk that no manifest records
+_CRC = struct.Struct("<I").unpack_from
 _READV = getattr(os, "readv", None)  # not on Windows
 FLAGS = (
     os.O_RDONLY
@@ -55,9 +59,8 @@ def axis_pieces(chunk: int, lo: int, hi: int) -> list[Piece]:
     return pieces
 
 
-def load_file(path: str, into: np.ndarray[Any, Any]) -> int:
-    """Read a whole file of fewer bytes than ``into`` has; return how many."""
-    fd = os.open(path, FLAGS)
+def load_file(fd: int, into: np.ndarray[Any, Any]) -> int:
+    """Read a whole file of fewer bytes than ``into`` has; return how many, and close it."""
     try:
         if _READV is None or into.nbytes > MAX_CALL:
             return _fill(fd, into)
@@ -93,9 +96,13 @@ def describe_absence(label: str, path: str, error: OSError) -> NoReturn:
 class ChunkReader:
     """Reads regions of one array whose chunks are files. Holds no handle and no data."""
 
-    def __init__(self, meta: ArrayMeta, *, missing_is_error: bool) -> None:
+    def __init__(
+        self, meta: ArrayMeta, *, missing_is_error: bool, manifest: Manifest | None = None, salvage: bool = False
+    ) -> None:
         self.meta = meta
-        self.missing_is_error = missing_is_error
+        self.missing_is_error = missing_is_error  # of a chunk that no manifest records
+        self.manifest = manifest
+        self.salvage = salvage  # whether a lost chunk reads as fill, too
         self.size = meta.chunk_bytes
         self.limit = encoded_limit(meta.encoding, self.size)
         self.decode = decoder(meta.encoding, self.size)
@@ -130,15 +137,15 @@ class ChunkReader:
 
     def bytes_read(self, region: Region) -> int:
         """Return the decoded bytes of the chunks that ``region`` touches, or its own if ranges can be read."""
-        if self.raw and not self.meta.encoding.crc and self.meta.shard is None:
+        if self.raw and not self.meta.encoding.crc and self.meta.shard is None and self.manifest is None:
             return math.prod(b - a for a, b in region) * self.meta.stored.itemsize
         counts = (-(-b // c) - a // c if b > a else 0 for (a, b), c in zip(region, self.meta.chunk, strict=True))
         return math.prod(counts) * self.size
 
     # --- the loop ---
 
-    def read(self, region: Region, out: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
-        """Fill ``out`` with ``region``."""
+    def read(self, region: Region, out: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> bool:
+        """Fill ``out`` with ``region``; say whether the manifest vouches for all of it."""
         out = self.as_stored(out)
         encoded, rest = scratch[: self.limit + 1], scratch[self.encoded_bytes :]
         held = kept = rest
@@ -147,13 +154,17 @@ class ChunkReader:
         direct = self.is_direct(out)
         perm = self.meta.encoding.perm
         decode, limit = self.decode, self.limit
-        for path, at, inside, covered in self.visit(region, self.meta.chunk):
+        entries = self.expected(region)
+        for (path, at, inside, covered), entry in zip(self.visit(region, self.meta.chunk), entries, strict=False):
             box = out[at]
             try:
+                fd = self.open_object(path)
                 if self.raw:
-                    self.read_raw(path, box, inside, covered and direct, held, kept)
+                    self.read_raw(fd, path, box, inside, covered and direct, held, kept, entry)
                     continue
-                n = load_file(path, encoded)
+                n = load_file(fd, encoded)
+                if entry is not UNKNOWN:
+                    self.check_entry(path, encoded, n, entry)
                 if n > limit:
                     self.corrupt(path, f"is longer than the {limit} B that a chunk of {self.size} B can take")
                 if covered and direct:
@@ -162,11 +173,66 @@ class ChunkReader:
                     decode(encoded, n, held)
                     box[...] = kept[inside]
             except FileNotFoundError:
-                self.absent(path, box)
+                self.absent(path, box, entry)
             except CodecError as error:
                 self.corrupt(path, str(error))
             except OSError as error:
                 describe_absence(self.label(path), path, error)
+        return self.manifest is not None and not (type(entries) is list and UNKNOWN in entries)
+
+    # --- what the manifest says ---
+
+    def expected(self, region: Region) -> Iterable[tuple[int, int]]:
+        """Return length and crc32c of each stored object of plain chunks that ``region`` touches, in C order."""
+        if self.manifest is None:
+            return repeat(UNKNOWN)
+        chunk = self.meta.chunk
+        spans = tuple((a // c, -(-b // c)) for (a, b), c in zip(region, chunk, strict=True))
+        found = self.manifest.at(0, self.manifest.root.counts, spans)
+        return [UNKNOWN if length == UNKNOWN[0] else (length, crc) for length, crc in found]
+
+    def open_object(self, path: str) -> int:
+        """Open a stored object: the one staged by a committed change that is not yet in place, else that in place."""
+        if self.manifest is not None and self.manifest.change:
+            name = path[len(self.meta.path) + 1 :].replace("/", "+")
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(os.path.join(self.manifest.change, name), FLAGS)
+        return os.open(path, FLAGS)
+
+    def check_entry(
+        self, path: str, encoded: np.ndarray[Any, Any], n: int, entry: tuple[int, int], at: int | None = None
+    ) -> None:
+        """Raise if the ``n`` bytes of an encoded chunk (at byte ``at`` of a shard) are not those of its ``entry``."""
+        if self.meta.encoding.crc:
+            found = _CRC(encoded, n - 4)[0] if 4 <= n <= len(encoded) else -1
+        else:
+            found = google_crc32c.value(encoded[:n])
+        if (n, found) == entry:
+            return
+        whole = self.meta.encoding.crc and n >= 4 and google_crc32c.value(encoded[: n - 4]) == found
+        self.differs(path, n, found, entry, whole=whole, at=at)
+
+    def differs(
+        self, path: str, n: int, found: int, entry: tuple[int, int], *, whole: bool, at: int | None = None
+    ) -> NoReturn:
+        """Raise what it means that ``n`` bytes are not those of ``entry``; ``whole``: they pass their own check."""
+        length, crc = entry
+        if length < 0:
+            text = f"has {n} B, but the manifest says that this chunk was never written"
+        elif n == 0:
+            text, whole = f"is empty, the manifest says {length} B", False
+        elif n != length:
+            text = f"has {n} B, the manifest says {length} B"
+        else:
+            text = f"crc32c of its {n} B is {found:08x}, the manifest says {crc:08x}"
+        if at is not None:
+            text = f"inner chunk at byte {at} {text}"
+        if whole or length < 0:
+            raise ForeignChangeError(
+                f"{self.label(path)}: {text}; another writer than chunkarr changed it: "
+                f"restore it, or accept the change with `chunkarr adopt`; file {path}"
+            )
+        self.corrupt(path, text)
 
     def as_stored(self, out: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return ``out`` seen as what is stored where that only renames bytes."""
@@ -229,44 +295,51 @@ class ChunkReader:
 
     def read_raw(
         self,
+        fd: int,
         path: str,
         box: np.ndarray[Any, Any],
         inside: tuple[slice, ...],
         whole: bool,
         held: np.ndarray[Any, Any],
         kept: np.ndarray[Any, Any],
+        entry: tuple[int, int],
     ) -> None:
         """Read an uncompressed chunk: whole if a checksum covers it, else only the bytes asked for."""
         perm, crc = self.meta.encoding.perm, self.meta.encoding.crc
-        fd = os.open(path, FLAGS)
+        known = entry is not UNKNOWN
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise CodecError("is not a file")
+            if known and status.st_size != entry[0]:
+                self.differs(path, status.st_size, 0, entry, whole=False)
             if status.st_size != self.limit:
                 raise CodecError(f"has {status.st_size} B, {self.limit} B were declared")
             target = held
             if whole:
                 target = box if perm is None else box.transpose(perm)
-            elif not crc:
+            elif not crc and not known:
                 part = inside if perm is None else tuple(inside[axis] for axis in perm)
                 self._read_ranges(fd, box if perm is None else box.transpose(perm), part, held, path)
                 return
             fsio.read_into(fd, target, 0, path)
-            if crc:
-                self._check(fd, target, path)
+            if crc or known:
+                self._check(fd, target, path, entry)
             if not whole:
                 box[...] = kept[inside]
         finally:
             os.close(fd)
 
-    def _check(self, fd: int, target: np.ndarray[Any, Any], path: str) -> None:
-        tail = bytearray(4)
-        fsio.read_into(fd, tail, self.size, path)
-        stored = int.from_bytes(tail, "little")
+    def _check(self, fd: int, target: np.ndarray[Any, Any], path: str, entry: tuple[int, int]) -> None:
         found = google_crc32c.value(fsio.bytes_of(target))
-        if found != stored:
-            raise CodecError(f"crc32c of its {self.size} B is {found:08x}, stored is {stored:08x}")
+        if self.meta.encoding.crc:
+            tail = bytearray(4)
+            fsio.read_into(fd, tail, self.size, path)
+            stored = int.from_bytes(tail, "little")
+            if found != stored:
+                raise CodecError(f"crc32c of its {self.size} B is {found:08x}, stored is {stored:08x}")
+        if entry is not UNKNOWN and found != entry[1]:
+            self.differs(path, self.limit, found, entry, whole=self.meta.encoding.crc)
 
     def _read_ranges(
         self,
@@ -309,10 +382,8 @@ class ChunkReader:
         """Raise CorruptChunkError."""
         raise CorruptChunkError(f"{self.label(path)}: {reason}; file {path}") from None
 
-    def absent(self, path: str, box: np.ndarray[Any, Any]) -> None:
+    def absent(self, path: str, box: np.ndarray[Any, Any], entry: tuple[int, int] = (-3, 0)) -> None:
         """Fill the part of a chunk that is not there, or raise if it should be."""
-        if self.missing_is_error:
-            raise MissingChunkError(
-                f"{self.label(path)}: is missing, but all chunks of this array were written; file {path}"
-            ) from None
+        if self.missing_is_error if entry == UNKNOWN else entry[0] >= 0 and not self.salvage:
+            raise MissingChunkError(f"{self.label(path)}: is missing, but it was written; file {path}") from None
         box[...] = self.fill

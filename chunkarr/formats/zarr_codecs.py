@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import google_crc32c
 import numpy as np
 
 from chunkarr import fsio
-from chunkarr.errors import OptionError
+from chunkarr.errors import OptionError, UnsupportedError
 from chunkarr.formats.zarr_meta import Encoding
 
 __all__ = [
@@ -233,26 +233,53 @@ def codec_json(codec: str | None, itemsize: int) -> list[dict[str, Any]]:
     return [{"name": name.partition("-")[0], "configuration": configuration}]
 
 
-def encoder(codec: str | None, itemsize: int) -> Encoder:
-    """Return what encodes chunks with ``codec``."""
-    name, level = _parse(codec)
-    if name == "none":
+def encoder(encoding: Encoding, itemsize: int, path: str = "") -> Encoder:
+    """Return what encodes chunks of elements of ``itemsize`` bytes as the metadata of the array at ``path`` say.
+
+    Raises
+    ------
+    UnsupportedError
+        If its compressor is configured as no encoder here knows.
+    """
+    given, name = encoding.configuration, encoding.compressor
+    if name is None:
         return fsio.bytes_of
-    if name == "gzip":
-        return lambda chunk: _gzip(fsio.bytes_of(chunk), level)
+    level = given.get("clevel" if name == "blosc" else "level", _DEFAULT_LEVELS[name])
+    if type(level) is not int:
+        raise UnsupportedError(f"{path}: {name} of level {str(level)[:60]!r} is not known, so no chunk can be written")
+    if name in ("gzip", "zlib"):
+        return lambda chunk: _deflated(fsio.bytes_of(chunk), level, 31 if name == "gzip" else 15)
     if name == "zstd":
         from numcodecs import zstd
 
-        return lambda chunk: zstd.compress(fsio.bytes_of(chunk), level)
+        checksum = given.get("checksum") is True
+        return lambda chunk: zstd.compress(fsio.bytes_of(chunk), level, checksum)
+    return _blosc_encoder(given, level, itemsize, path)
+
+
+def _blosc_encoder(given: Mapping[str, Any], level: int, itemsize: int, path: str) -> Encoder:
     from numcodecs import blosc
 
     blosc.use_threads = False
-    cname = name.partition("-")[2].encode()
-    typesize = itemsize if itemsize <= 255 else 1
-    shuffle = blosc.SHUFFLE if typesize > 1 else blosc.NOSHUFFLE
-    return lambda chunk: blosc.compress(fsio.bytes_of(chunk), cname, level, shuffle, 0, typesize)
+    name, blocksize = given.get("cname", "lz4"), given.get("blocksize", 0)
+    typesize = given.get("typesize", itemsize if itemsize <= 255 else 1)
+    shuffle = given.get("shuffle", "auto")
+    if not isinstance(shuffle, str):  # version 2 has numbers
+        shuffle = {0: "noshuffle", 1: "shuffle", 2: "bitshuffle"}.get(shuffle, "auto")
+    if shuffle == "auto":
+        shuffle = "bitshuffle" if typesize == 1 else "shuffle"
+    how = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}.get(shuffle)
+    numbers = type(blocksize) is int and type(typesize) is int
+    if name not in blosc.list_compressors() or how is None or not numbers:
+        shown = str(dict(given))[:100]
+        raise UnsupportedError(f"{path}: blosc configured as {shown} is not known, so no chunk can be written")
+    cname = name.encode()
+    return lambda chunk: blosc.compress(fsio.bytes_of(chunk), cname, level, how, blocksize, typesize)
 
 
-def _gzip(chunk: Any, level: int) -> bytes:
-    stream = zlib.compressobj(level, zlib.DEFLATED, 31)
+def _deflated(chunk: Any, level: int, wbits: int) -> bytes:
+    stream = zlib.compressobj(level, zlib.DEFLATED, wbits)
     return stream.compress(chunk) + stream.flush()
+
+
+_DEFAULT_LEVELS = {"blosc": 5, "zstd": 3, "gzip": 6, "zlib": 1}

@@ -6,10 +6,12 @@ formed but not for the chunk path here raises `BeyondError`, and zarr-python is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,7 @@ class Encoding:
     big: bool  # stored big-endian
     compressor: str | None  # blosc, zstd, gzip, zlib
     crc: bool  # the last 4 bytes are the crc32c of those before
+    configuration: Mapping[str, Any]  # of the compressor, as the metadata say; only an encoder needs it
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,15 @@ class ArrayMeta:
         return self.key_prefix + self.key_separator.join(map(str, index)) + self.key_suffix
 
 
-def read_meta(path: str) -> tuple[ArrayMeta, str]:
+def read_meta(path: str, change: str = "") -> tuple[ArrayMeta, str]:
     """Return the metadata of the array in directory ``path`` and the file that they came from.
+
+    Parameters
+    ----------
+    path
+        The array's directory.
+    change
+        The directory of a change that was committed and not yet put in place; metadata there count first.
 
     Raises
     ------
@@ -95,12 +105,12 @@ def read_meta(path: str) -> tuple[ArrayMeta, str]:
     """
     file = os.path.join(path, "zarr.json")
     try:
-        return meta_of(load(file), file, path), file
+        return meta_of(_document(path, "zarr.json", change), file, path), file
     except FileNotFoundError:
         pass
     file = os.path.join(path, ".zarray")
     try:
-        fields = Fields(load(file), file)
+        fields = Fields(_document(path, ".zarray", change), file)
     except FileNotFoundError:
         if os.path.exists(os.path.join(path, ".zgroup")):
             raise MetadataError(_group(path, path)) from None
@@ -110,6 +120,14 @@ def read_meta(path: str) -> tuple[ArrayMeta, str]:
     except FileNotFoundError:
         attributes = {}
     return _v2(fields, path, attributes), file
+
+
+def _document(path: str, name: str, change: str) -> dict[str, Any]:
+    if change:
+        for when in ("first", "last"):
+            with contextlib.suppress(FileNotFoundError):
+                return load(os.path.join(change, f"{when}!{name}"))
+    return load(os.path.join(path, name))
 
 
 def _group(path: str, file: str) -> str:
@@ -245,13 +263,16 @@ def _encoding(codecs: list[tuple[str, Fields]], ndim: int, itemsize: int) -> Enc
     endian = fields.one_of("endian", "little", "big", default=None)
     if endian is None and itemsize > 1:
         fields.fail('codec "bytes" needs "endian"')
-    compressor = rest.pop(0)[0] if rest and rest[0][0] in COMPRESSORS - {"zlib"} else None
+    compressor, configuration = None, {}
+    if rest and rest[0][0] in COMPRESSORS - {"zlib"}:
+        compressor, inner = rest.pop(0)
+        configuration = inner.document
     crc = bool(rest) and rest[0][0] == "crc32c"
     if crc:
         rest.pop(0)
     if rest:
         raise BeyondError(f'codec "{rest[0][0][:60]}"')
-    return Encoding(None if perm == tuple(range(ndim)) else perm, endian == "big", compressor, crc)
+    return Encoding(None if perm == tuple(range(ndim)) else perm, endian == "big", compressor, crc, configuration)
 
 
 def _as_user_sees(meta: ArrayMeta, mark: dict[str, Any], fields: Fields) -> ArrayMeta:
@@ -272,17 +293,13 @@ def _as_user_sees(meta: ArrayMeta, mark: dict[str, Any], fields: Fields) -> Arra
             "chunk": meta.chunk[:-1],
             "shard": meta.shard and meta.shard[:-1],
             "stored": dtype,
-            "encoding": Encoding(perm, False, meta.encoding.compressor, meta.encoding.crc),
+            "encoding": replace(meta.encoding, perm=perm, big=False),
             "key_suffix": f"{meta.key_separator}0",
             "fill": np.full(n, meta.fill, np.uint8).view(f"V{n}").view(dtype).reshape(()),
         }
     elif dtype.newbyteorder("<") != meta.stored.newbyteorder("<"):
         fields.fail(f"attributes say dtype {dtype.str}, but the data are {meta.stored.name}")
-    return _replace(meta, changes)
-
-
-def _replace(meta: ArrayMeta, changes: dict[str, Any]) -> ArrayMeta:
-    return ArrayMeta(**{name: changes.get(name, getattr(meta, name)) for name in ArrayMeta.__slots__})
+    return replace(meta, **changes)
 
 
 def _v2(fields: Fields, path: str, attributes: dict[str, Any]) -> ArrayMeta:
@@ -293,19 +310,21 @@ def _v2(fields: Fields, path: str, attributes: dict[str, Any]) -> ArrayMeta:
     _check_bytes(fields, shape, chunk, dtype.itemsize)
     separator = fields.one_of("dimension_separator", ".", "/", default=".")
     fortran = fields.one_of("order", "C", "F") == "F"
-    compressor = fields.need("compressor")
-    if compressor is not None:
-        if not isinstance(compressor, dict) or not isinstance(compressor.get("id"), str):
+    configuration = fields.need("compressor")
+    compressor = None
+    if configuration is not None:
+        if not isinstance(configuration, dict) or not isinstance(configuration.get("id"), str):
             fields.fail('"compressor" must be null or an object with "id"')
-        compressor = compressor["id"]
+        compressor = configuration["id"]
         if compressor not in COMPRESSORS:
             raise BeyondError(f'codec "{compressor[:60]}"')
     if fields.document.get("filters"):
         raise BeyondError("filters")
     perm = tuple(reversed(range(len(shape)))) if fortran and len(shape) > 1 else None
     mark = mark_of(attributes, fields)
+    encoding = Encoding(perm, False, compressor, False, configuration or {})
     return ArrayMeta(
-        path, shape, dtype, dtype, chunk, None, Encoding(perm, False, compressor, False), False, False,
+        path, shape, dtype, dtype, chunk, None, encoding, False, False,
         "", separator, "", np.array(fill_scalar(dtype, fields.document.get("fill_value"), fields), dtype),
         bool(mark.get("complete")), mark.get("generation", 0),
     )  # fmt: skip

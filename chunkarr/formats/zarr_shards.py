@@ -13,7 +13,8 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from itertools import product
+from collections.abc import Iterable
+from itertools import product, repeat
 from operator import itemgetter
 from typing import Any
 
@@ -22,8 +23,9 @@ import numpy as np
 
 from chunkarr import fsio
 from chunkarr.buffers import aligned
-from chunkarr.formats.zarr_chunks import FLAGS, GAP, ChunkReader, axis_pieces, describe_absence
+from chunkarr.formats.zarr_chunks import GAP, UNKNOWN, ChunkReader, Piece, axis_pieces, describe_absence
 from chunkarr.formats.zarr_codecs import CodecError
+from chunkarr.formats.zarr_manifest import Manifest
 from chunkarr.formats.zarr_meta import ArrayMeta
 from chunkarr.grid import Region
 
@@ -34,14 +36,17 @@ RUN = 1 << 20  # bytes read in one call at most, if a single chunk does not take
 KEPT_INDEX = 1 << 16  # bytes of the largest index that is kept
 KEPT = 32  # indexes kept per array
 
-Entry = tuple[int, int, tuple[Any, ...], tuple[Any, ...], bool]  # offset, length, in the output, in it, all of it
+# offset, length, where in the output, where in the chunk, whether that is all of it, its entry in the manifest
+Entry = tuple[int, int, tuple[Any, ...], tuple[Any, ...], bool, tuple[int, int]]
 
 
 class ShardReader(ChunkReader):
     """Reads regions of one array whose chunks lie in shards. Holds no handle, only small indexes."""
 
-    def __init__(self, meta: ArrayMeta, *, missing_is_error: bool) -> None:
-        super().__init__(meta, missing_is_error=missing_is_error)
+    def __init__(
+        self, meta: ArrayMeta, *, missing_is_error: bool, manifest: Manifest | None = None, salvage: bool = False
+    ) -> None:
+        super().__init__(meta, missing_is_error=missing_is_error, manifest=manifest, salvage=salvage)
         self.counts = tuple(s // c for s, c in zip(meta.object_shape, meta.chunk, strict=True))
         self.index_bytes = 16 * math.prod(self.counts)  # without its checksum
         self.run = max(self.limit, RUN)
@@ -57,52 +62,77 @@ class ShardReader(ChunkReader):
         """Return the same: the chunks of a shard are small."""
         return self.scratch_bytes(region)
 
-    def read(self, region: Region, out: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
-        """Fill ``out`` with ``region``."""
+    def read(self, region: Region, out: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> bool:
+        """Fill ``out`` with ``region``; say whether the manifest vouches for all of it."""
         out = self.as_stored(out)
         direct = self.is_direct(out)
-        for path, at, inside, _ in self.visit(region, self.meta.object_shape):
+        sure = True
+        numbers = self._numbers(region)
+        objects = self.visit(region, self.meta.object_shape)
+        for (path, at, inside, _), number in zip(objects, numbers, strict=False):
             box = out[at]
+            axes = [axis_pieces(c, s.start, s.stop) for c, s in zip(self.meta.chunk, inside, strict=False)]
+            expected = self._expected(number, axes)
+            sure = sure and UNKNOWN not in expected
             try:
-                fd = os.open(path, FLAGS)
+                fd = self.open_object(path)
             except FileNotFoundError:
-                self.absent(path, box)
+                self.absent(path, box, max(expected))
                 continue
             except OSError as error:
                 describe_absence(self.label(path), path, error)
             try:
-                self._read_shard(fd, path, box, inside, direct, scratch)
+                self._read_shard(fd, path, box, axes, expected, direct, scratch)
             except CodecError as error:
                 self.corrupt(path, str(error))
             finally:
                 os.close(fd)
+        return sure and self.manifest is not None
+
+    def _numbers(self, region: Region) -> Iterable[int]:
+        """Return the number of each shard that ``region`` touches, in C order."""
+        if self.manifest is None:
+            return repeat(0)
+        counts = self.manifest.root.counts
+        spans = (range(a // s, -(-b // s)) for (a, b), s in zip(region, self.meta.object_shape, strict=True))
+        return (sum(i * math.prod(counts[axis + 1 :]) for axis, i in enumerate(index)) for index in product(*spans))
+
+    def _expected(self, number: int, axes: list[list[Piece]]) -> list[tuple[int, int]]:
+        """Return the manifest's entries of the chunks of shard ``number`` in ``axes``, in C order."""
+        if self.manifest is None:
+            return [UNKNOWN] * math.prod(map(len, axes))
+        spans = tuple((axis[0][0], axis[-1][0] + 1) for axis in axes)
+        return self.manifest.at(number * self.manifest.root.per_object, self.counts, spans)
 
     def _read_shard(
         self,
         fd: int,
         path: str,
         box: np.ndarray[Any, Any],
-        inside: tuple[slice, ...],
+        axes: list[list[Piece]],
+        expected: list[tuple[int, int]],
         direct: bool,
         scratch: np.ndarray[Any, Any],
     ) -> None:
         held, kept = self.buffers(scratch)
         start = aligned(self.size)
         run = scratch[start : start + self.run]
-        entries = self._entries(fd, path, inside, scratch[start + aligned(self.run) :])
+        entries = self._entries(fd, path, axes, expected, scratch[start + aligned(self.run) :])
         perm, decode = self.meta.encoding.perm, self.decode
         first = 0
         while first < len(entries):
-            begin, _, at, _, _ = entries[first]
+            begin, _, at, _, _, entry = entries[first]
             if begin == NOT_STORED:
-                self.absent(path, box[at])
+                self.absent(path, box[at], entry)
                 first += 1
                 continue
             last = self._run_end(entries, first)
             fsio.read_into(fd, run[: entries[last - 1][0] + entries[last - 1][1] - begin], begin, path)
-            for offset, n, at, within, covered in entries[first:last]:
+            for offset, n, at, within, covered, entry in entries[first:last]:
                 part = box[at]
                 encoded = run[offset - begin :]
+                if entry[0] != UNKNOWN[0]:
+                    self.check_entry(path, encoded, n, entry, offset)
                 try:
                     if direct and covered:
                         decode(encoded, n, part if perm is None else part.transpose(perm))
@@ -127,13 +157,19 @@ class ShardReader(ChunkReader):
             last += 1
         return last
 
-    def _entries(self, fd: int, path: str, inside: tuple[slice, ...], scratch: np.ndarray[Any, Any]) -> list[Entry]:
+    def _entries(
+        self,
+        fd: int,
+        path: str,
+        axes: list[list[Piece]],
+        expected: list[tuple[int, int]],
+        scratch: np.ndarray[Any, Any],
+    ) -> list[Entry]:
         """Return what is to be read, checked and in the order of the file."""
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise CodecError("is not a file")
         index = self._index(fd, path, status, scratch)
-        axes = [axis_pieces(c, s.start, s.stop) for c, s in zip(self.meta.chunk, inside, strict=False)]
         window = tuple(slice(axis[0][0], axis[-1][0] + 1) for axis in axes)
         found = index[window].reshape(-1, 2)
         self._check_entries(found, status.st_size, window)
@@ -142,7 +178,7 @@ class ShardReader(ChunkReader):
         withins = product(*([piece[2] for piece in axis] for axis in axes), (...,))
         covered = map(all, product(*([piece[3] for piece in axis] for axis in axes)))
         offsets, lengths = found.T.tolist()
-        entries = list(zip(offsets, lengths, ats, withins, covered, strict=True))
+        entries = list(zip(offsets, lengths, ats, withins, covered, expected, strict=True))
         entries.sort(key=itemgetter(0))
         return entries
 

@@ -6,32 +6,27 @@ can tell a lost chunk from an empty one. ``zarr.json`` comes last.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import math
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
 from typing import Any, Literal
 
-import google_crc32c
 import numpy as np
 
 from chunkarr import fsio
-from chunkarr.buffers import aligned
-from chunkarr.errors import GridError, MissingChunkError, OptionError, TargetExistsError, UnsupportedError
+from chunkarr.errors import MissingChunkError, OptionError, TargetExistsError, UnsupportedError
 from chunkarr.formats.contract import Target
-from chunkarr.formats.zarr_chunks import axis_pieces
-from chunkarr.formats.zarr_codecs import encoded_limit, encoder
 from chunkarr.formats.zarr_layout import INNER as INNER_BYTES
 from chunkarr.formats.zarr_layout import Access, check_shape, choose_chunks, choose_shards, document_of
+from chunkarr.formats.zarr_manifest import NOT_RECORDED, PAGE, PLACE, Draft, first_root
 from chunkarr.formats.zarr_meta import meta_of
-from chunkarr.formats.zarr_shards import NOT_STORED
+from chunkarr.formats.zarr_objects import ObjectWriter, boxes
+from chunkarr.formats.zarr_txn import lock_array
 from chunkarr.grid import Grid, Region, Shape
 
 __all__ = ["ZarrTarget", "create"]
-
-BATCH = 1 << 20  # bytes of encoded chunks gathered for one write into a shard
 
 
 def create(
@@ -117,10 +112,10 @@ def create(
     if adopt is not None:
         for name in ("zarr.json", ".chunkarr"):  # of a commit that was not finished
             fsio.discard(os.path.join(adopt[0], name))
-        return ZarrTarget(document, codec, path, *adopt, overwrite, durability)
+        return ZarrTarget(document, path, *adopt, overwrite, durability)
     part, lock = fsio.new_part(path, directory=True)
     try:
-        return ZarrTarget(document, codec, path, part, lock, overwrite, durability)
+        return ZarrTarget(document, path, part, lock, overwrite, durability)
     except BaseException:
         fsio.discard(part)
         os.close(lock)
@@ -155,14 +150,13 @@ class ZarrTarget(Target):
     def __init__(
         self,
         document: dict[str, Any],
-        codec: str | None,
         path: str,
         part: str,
         lock: int | None,
         overwrite: bool,
         durability: fsio.Durability,
     ) -> None:
-        self.recipe = (document, codec, path, part, None, overwrite, durability)
+        self.recipe = (document, path, part, None, overwrite, durability)
         self.document = document
         self.path, self.part = path, part
         # Forgotten, or at exit: only the process that made the hidden sibling may remove it.
@@ -171,13 +165,9 @@ class ZarrTarget(Target):
         self.meta = meta_of(document, os.path.join(path, "zarr.json"), path)
         self.shape, self.dtype = self.meta.shape, self.meta.dtype
         self.grid = Grid(self.shape, self.meta.object_shape)
-        self._size = self.meta.chunk_bytes
-        self._limit = encoded_limit(self.meta.encoding, self._size)
-        self._encode = encoder(codec, self.dtype.itemsize)
-        # NumPy copies structures field by field and loses padding; their bytes are what is stored.
-        self._stored = np.dtype(f"V{self.dtype.itemsize}") if self.dtype.names else self.meta.stored
-        self._fill = self.meta.fill.reshape(1).view(self._stored)[0]
+        self._objects = ObjectWriter(self.meta)
         self._made: set[str] = set()
+        self._draft = Draft(path, first_root(self.meta, self.meta.generation, loose=False), None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a recipe for writers, without the lock."""
@@ -186,90 +176,28 @@ class ZarrTarget(Target):
     def scratch_bytes(self, region: Region) -> int:
         """Return the bytes that `write` holds besides ``block``: a chunk raw, and one or a batch encoded."""
         del region
-        # The codecs encode into a buffer of the greatest size and return a copy of what they filled.
-        own = aligned(self._size) + (2 * self._limit if self.meta.encoding.compressor else 0) + 64
-        if self.meta.shard is None:
-            return own
-        return own + 2 * (BATCH + self._limit) + 64 * math.prod(self._counts)
-
-    @property
-    def _counts(self) -> Shape:
-        """Chunks per axis of a shard."""
-        return tuple(s // c for s, c in zip(self.meta.object_shape, self.meta.chunk, strict=True))
+        return self._objects.scratch_bytes()
 
     def write(self, region: Region, block: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
         """Write ``block`` at ``region``, made of whole boxes of ``grid``; a box written again is replaced."""
-        self._check(region, block)
+        self._objects.check(region, block)
         if not block.size:
             return
-        if self.dtype.names:
-            block = block.view(self._stored)
-        for index, at in _boxes(self.meta.object_shape, region):
+        block = self._objects.as_stored(block)
+        root = self._draft.root
+        for index, at in boxes(self.meta.object_shape, region):
             path = os.path.join(self.part, self.meta.key(index))
             directory = os.path.dirname(path)
             if directory not in self._made:
                 fsio.make_dir(directory)
                 self._made.add(directory)
-            write = self._write_chunk if self.meta.shard is None else self._write_shard
             try:
-                write(path, block[at], scratch)
+                entries = self._objects.write(path, block[at], scratch)
             except FileExistsError:
                 # A task that ran again, after its worker was lost.
                 fsio.discard(path)
-                write(path, block[at], scratch)
-
-    def _check(self, region: Region, block: np.ndarray[Any, Any]) -> None:
-        if block.dtype != self.dtype or block.shape != tuple(b - a for a, b in region):
-            raise OptionError(
-                f"{self.path}: block of {block.shape} {block.dtype} does not fit region {region} of {self.dtype}"
-            )
-        if self.grid.round_out(region) != region:
-            raise GridError(f"{self.path}: region {region} is not made of whole boxes of {self.meta.object_shape}")
-
-    def _write_chunk(self, path: str, values: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
-        encoded, crc = self._encoded(values, scratch)
-        fsio.write_new(path, encoded, crc)
-
-    def _encoded(self, values: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> tuple[Any, bytes]:
-        """Return the encoded bytes and the checksum of a chunk that ``values`` (cut at the edge) make."""
-        perm = self.meta.encoding.perm
-        stored = values if perm is None else values.transpose(perm)
-        if values.shape != self.meta.chunk or values.dtype != self._stored or not stored.flags.c_contiguous:
-            chunk = self.meta.chunk
-            shape = chunk if perm is None else tuple(chunk[axis] for axis in perm)
-            held = np.ndarray(shape, self._stored, scratch)
-            if values.shape != chunk:
-                held[...] = self._fill
-            held[tuple(slice(0, n) for n in stored.shape)] = stored
-            stored = held
-        encoded = self._encode(stored)
-        return encoded, int(google_crc32c.value(encoded)).to_bytes(4, "little")
-
-    def _write_shard(self, path: str, values: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
-        index = np.full((*self._counts, 2), NOT_STORED, "<u8")
-        batch: list[Any] = []
-        done = gathered = 0
-        fd = fsio.open_new(path)
-        try:
-            for place, at in _boxes(self.meta.chunk, tuple((0, n) for n in values.shape)):
-                encoded, crc = self._encoded(values[at], scratch)
-                # Without a compressor the encoded bytes are scratch, which the next chunk takes.
-                piece = bytes(encoded) + crc if self.meta.encoding.compressor is None else encoded + crc
-                index[place] = done + gathered, len(piece)
-                batch.append(piece)
-                gathered += len(piece)
-                if gathered >= BATCH:
-                    fsio.write_at(fd, b"".join(batch), done, path)
-                    done, gathered = done + gathered, 0
-                    batch.clear()
-            raw = index.tobytes()
-            batch += [raw, int(google_crc32c.value(raw)).to_bytes(4, "little")]
-            fsio.write_at(fd, b"".join(batch), done, path)
-        except BaseException:
-            fsio.discard(path)
-            raise
-        finally:
-            os.close(fd)
+                entries = self._objects.write(path, block[at], scratch)
+            self._draft.record(root.first(index), entries)
 
     def commit(self) -> None:
         """Make the array appear, whole, under its name.
@@ -279,47 +207,54 @@ class ZarrTarget(Target):
         MissingChunkError
             If a chunk was not written; nothing appears.
         """
-        written = sum(len(names) for _, _, names in os.walk(self.part))
-        if written != self.grid.size:
-            raise MissingChunkError(
-                f"{self.path}: {written} of {self.grid.size} chunk files were written; write all, then commit"
-            )
+        self._collect()
+        root, pages = self._draft.seal()
+        place = os.path.join(self.part, PLACE)
+        fsio.make_dir(os.path.join(place, "pages"))
+        for number, page in pages.items():
+            fsio.write_new(os.path.join(place, "pages", str(number)), page)
+        fsio.write_new(os.path.join(place, "manifest"), root.pack())
+        fsio.write_new(os.path.join(place, "lock"))
         raw = json.dumps(self.document, indent=2, allow_nan=False).encode()
         fsio.write_new(os.path.join(self.part, "zarr.json"), raw)
         if self.durability == "full":
             fsio.sync_tree(self.part)
-        fsio.publish(self.part, self.path, self.overwrite, self.durability)
+        with self._other_writers_kept_out():
+            fsio.publish(self.part, self.path, self.overwrite, self.durability)
         self.abort()
 
-    def settle(self, regions: Sequence[Region], *, durable: bool) -> list[int]:
-        """Return a mark of the files of each region: their lengths and last bytes, which are checksums."""
-        directories = {self.part}
-        marks = [self._mark(region, directories, durable=durable) for region in regions]
-        if durable:
-            for directory in sorted(directories, key=len, reverse=True):
-                fsio.sync_dir(directory)
-        return marks
+    def _collect(self) -> None:
+        """Record the objects that other processes wrote; raise MissingChunkError if one was not written."""
+        root = self._draft.root
+        missing = 0
+        for number in range(-(-root.entries // PAGE)):
+            page = self._draft.page(number)
+            unknown = np.flatnonzero(page["length"] == NOT_RECORDED["length"]) + number * PAGE
+            for which in np.unique(unknown // root.per_object).tolist():
+                index = tuple(map(int, np.unravel_index(which, root.counts))) if root.counts else ()
+                try:
+                    entries = self._objects.collect(os.path.join(self.part, self.meta.key(index)))
+                except FileNotFoundError:
+                    missing += 1
+                    continue
+                self._draft.record(which * root.per_object, entries)
+        if missing:
+            raise MissingChunkError(
+                f"{self.path}: {self.grid.size - missing} of {self.grid.size} chunk files were written; "
+                "write all, then commit"
+            )
 
-    def _mark(self, region: Region, directories: set[str], *, durable: bool) -> int:
-        """Return the mark of one region; add the directories in which its files are."""
-        seen = b""
-        for index, _ in _boxes(self.meta.object_shape, region):
-            path = os.path.join(self.part, self.meta.key(index))
-            found = _tail(path, durable=durable)
-            if found is None:
-                return -1
-            seen += found
-            place = os.path.dirname(path)
-            while place not in directories:
-                directories.add(place)
-                place = os.path.dirname(place)
-        return int(google_crc32c.value(seen))
-
-    def release(self) -> None:
-        """Give up the lock without removing the unfinished array; see `Target.release`."""
-        found = None if self._drop is None else self._drop.detach()
-        if found is not None:
-            os.close(found[2][1])
+    @contextlib.contextmanager
+    def _other_writers_kept_out(self) -> Iterator[None]:
+        """Hold the lock of an array that is to be replaced: a change of it must not go into the new one."""
+        if not os.path.exists(os.path.join(self.path, PLACE)):
+            yield
+            return
+        lock = lock_array(self.path)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def abort(self) -> None:
         """Remove the unfinished array; never raises, and does nothing to one that was committed."""
@@ -350,9 +285,3 @@ def _tail(path: str, *, durable: bool) -> bytes | None:
     finally:
         os.close(fd)
     return size.to_bytes(8, "little") + bytes(tail)
-
-
-def _boxes(box: Shape, region: Region) -> Iterator[tuple[Shape, tuple[Any, ...]]]:
-    """Yield index and place, relative to ``region``, of each box that ``region`` touches."""
-    for pieces in product(*(axis_pieces(n, a, b) for n, (a, b) in zip(box, region, strict=True))):
-        yield tuple([piece[0] for piece in pieces]), (*[piece[1] for piece in pieces], ...)
