@@ -166,7 +166,7 @@ def _masked(mask: Any, value: Any, array: Expression) -> Callable[[Draft | None,
     """
     ndim = mask.ndim
     rest = array.shape[ndim:]
-    values = as_values(value, array.dtype, 1 + len(rest))
+    values = as_values(value, array.dtype, None)
     if not rest and values.ndim > 1:
         raise TypeError(
             "NumPy boolean array indexing assignment requires a 0 or 1-dimensional input, input has "
@@ -192,7 +192,7 @@ def _scattered(advanced: Advanced, value: Any, ufunc: np.ufunc | None = None) ->
 
     def make(draft: Draft | None, view: Node) -> What:
         if not ready:
-            ready.append(as_values(value, view.dtype, len(advanced.shape)))
+            ready.append(as_values(value, view.dtype, None))
         node = cast(broadcasts(seen_by(draft, ready[0]), advanced.shape), view.dtype, quiet=draft is None)
         return Scattered(advanced, node.shape, ufunc), (node,)
 

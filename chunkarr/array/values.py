@@ -24,23 +24,29 @@ def as_element(value: Any, dtype: np.dtype[Any]) -> Node:
     return constant(cell.reshape(()))
 
 
-def as_values(value: Any, dtype: np.dtype[Any], ndim: int) -> Any:
-    """Return an ndarray or Array as it is, else what NumPy makes of ``value`` for an array of ``ndim`` axes.
+def as_values(value: Any, dtype: np.dtype[Any], ndim: int | None) -> Any:
+    """Return an ndarray or Array as it is, else what NumPy makes of ``value`` for a view of ``ndim`` axes.
+
+    ``ndim`` is None for what index arrays and masks select, for which NumPy is more lenient.
 
     Raises
     ------
     OverflowError, ValueError, TypeError
         What NumPy raises for values that ``dtype`` cannot hold, and for sequences nested deeper than ``ndim``.
     """
-    if isinstance(value, Expression | np.ndarray | np.generic):
+    if isinstance(value, Expression | np.ndarray):
         return value
-    values = np.asarray(value, dtype)
-    if values.ndim > ndim and not hasattr(value, "__array__"):
-        raise ValueError(
-            "setting an array element with a sequence. The requested array would exceed the maximum number of "
-            f"dimension of {ndim}."
-        )
-    return values
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):
+        return np.asarray(value)
+    if ndim is None:
+        return np.asarray(value, dtype)
+    try:
+        shape = np.asarray(value, dtype).shape
+    except Exception:  # noqa: BLE001 - assigning it raises what NumPy raises
+        shape = ()
+    stand_in = np.zeros((1,) * (ndim - len(shape)) + shape[:ndim], dtype)
+    stand_in[...] = value
+    return stand_in
 
 
 def broadcasts(value: Any, shape: Shape) -> Any:
