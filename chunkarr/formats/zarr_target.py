@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+import google_crc32c
 import numpy as np
 
 from chunkarr import fsio
@@ -255,6 +256,36 @@ class ZarrTarget(Target):
             yield
         finally:
             lock.release()
+
+    def settle(self, regions: Sequence[Region], *, durable: bool) -> list[int]:
+        """Return a mark of the files of each region: of their lengths and last bytes, which are checksums."""
+        directories = {self.part}
+        marks = [self._mark(region, directories, durable=durable) for region in regions]
+        if durable:
+            for directory in sorted(directories, key=len, reverse=True):
+                fsio.sync_dir(directory)
+        return marks
+
+    def _mark(self, region: Region, directories: set[str], *, durable: bool) -> int:
+        """Return the mark of one region; add the directories in which its files are."""
+        seen = b""
+        for index, _ in boxes(self.meta.object_shape, region):
+            path = os.path.join(self.part, self.meta.key(index))
+            found = _tail(path, durable=durable)
+            if found is None:
+                return -1
+            seen += found
+            place = os.path.dirname(path)
+            while place not in directories:
+                directories.add(place)
+                place = os.path.dirname(place)
+        return int(google_crc32c.value(seen))
+
+    def release(self) -> None:
+        """Give up the lock without removing the unfinished array; see `Target.release`."""
+        found = None if self._drop is None else self._drop.detach()
+        if found is not None:
+            os.close(found[2][1])
 
     def abort(self) -> None:
         """Remove the unfinished array; never raises, and does nothing to one that was committed."""
