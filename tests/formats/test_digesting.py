@@ -29,7 +29,7 @@ def by_hand(values):
     steps = tile_shape(values.shape, canonical.itemsize)
     hashes = []
     for index in np.ndindex(*(-(-n // s) for n, s in zip(values.shape, steps, strict=True))):
-        tile = values[tuple(slice(i * s, (i + 1) * s) for i, s in zip(index, steps, strict=True))]
+        tile = values[(*(slice(i * s, (i + 1) * s) for i, s in zip(index, steps, strict=True)), ...)]
         packed = b"".join(packed_bytes(tile.reshape(-1)[k : k + 1]) for k in range(tile.size))
         hashes.append(hashlib.sha256(packed).digest())
     head = json.dumps({"shape": values.shape, "dtype": digesting._describe(canonical)}, separators=(",", ":"))
