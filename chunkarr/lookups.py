@@ -181,6 +181,11 @@ class Advanced:
         """Bytes of the index arrays and of what look-ups keep."""
         return sum(g.nbytes for g in self.groups)
 
+    @property
+    def ascending(self) -> bool:
+        """Whether the result holds elements in the order in which the array does, but for repeated ones."""
+        return all(len(g.arrays) == 1 and bool(np.all(g.arrays[0][1:] >= g.arrays[0][:-1])) for g in self.groups)
+
     def _axes(self) -> Iterator[tuple[Item | Lookup, int]]:
         """Yield each item that stands for an axis of the array, and that axis."""
         return zip((i for i in self.items if i is not None), count(), strict=False)
@@ -204,7 +209,8 @@ class Advanced:
         sides = self._sides(region)
         if sides is None:
             return
-        room = max(1, elements // math.prod(b - a for a, b in sides[0]))
+        strides, source = sides
+        room = max(1, elements // math.prod(b - a for a, b in strides))
         runs = []
         for group in self.groups:
             bounds = [region[axis] for axis in group.axes]
@@ -212,13 +218,21 @@ class Advanced:
             step = max(1, min(room, found.size))
             room //= step
             runs.append(_runs(group, found, bounds, step))
-        if not runs:  # True alone
-            yield self._part((), *sides)
+        yield from (self._part(chosen, strides, source) for chosen in _products(runs))
+
+    def everything(self, elements: int) -> Iterator[Part]:
+        """Yield all elements, about ``elements`` of them at a time."""
+        sides = self._sides(tuple((0, n) for n in self.inner))
+        if sides is None:
             return
-        rest = [list(run) for run in runs[1:]]
-        for head in runs[0]:
-            for tail in product(*rest):
-                yield self._part((head, *tail), *sides)
+        strides, source = sides
+        room = max(1, elements // math.prod(b - a for a, b in strides))
+        runs = []
+        for group in self.groups:
+            step = max(1, min(room, group.size))
+            room //= step
+            runs.append(np.arange(k, min(k + step, group.size)) for k in range(0, group.size, step))
+        yield from (self._part(chosen, strides, source) for chosen in _products(runs))
 
     def _sides(self, region: Region) -> tuple[tuple[tuple[int, int], ...], Region] | None:
         """Return the range of each Stride in ``region``, and what of it lies along axes without index arrays."""
@@ -330,3 +344,13 @@ def _runs(group: Group, candidates: Indices, bounds: list[tuple[int, int]], step
         chosen = group.chosen(candidates[at : at + step], bounds)
         if chosen.size:
             yield chosen
+
+
+def _products(runs: Sequence[Iterator[Indices]]) -> Iterator[tuple[Indices, ...]]:
+    """Yield every choice of a run for each group; those of the first group are made one at a time."""
+    if not runs:  # booleans alone: no index arrays
+        yield ()
+        return
+    rest = [list(run) for run in runs[1:]]
+    for head in runs[0]:
+        yield from ((head, *tail) for tail in product(*rest))

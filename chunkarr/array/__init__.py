@@ -17,10 +17,10 @@ from chunkarr.array.checking import Checking
 from chunkarr.array.dispatch import HANDLERS, call_ufunc, implements, outer_operands, reduce_ufunc
 from chunkarr.array.expression import Expression, as_node
 from chunkarr.array.operators import InPlace
+from chunkarr.array.picking import pick
 from chunkarr.array.reducing import Reducing
 from chunkarr.array.saving import Path, write, write_raw
 from chunkarr.array.shaping import Shaping
-from chunkarr.errors import UnsupportedError
 from chunkarr.graph import Node
 from chunkarr.ops import layout
 from chunkarr.selection import is_basic, parse_key
@@ -55,13 +55,17 @@ class Array(InPlace, Shaping, Reducing, Checking, NDArrayOperatorsMixin):
     # --- elements and parts ------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> Array:
-        """Return a part of the array, lazily: ints, slices of any step, None, Ellipsis, field names."""
+        """Return a part of the array, lazily, by any key that NumPy takes.
+
+        What ints, slices, None, Ellipsis and field names take is a view. What lists, integer arrays and masks
+        take is a copy as of now; a mask is counted at once, so that the shape is known.
+        """
         if isinstance(key, str) or (isinstance(key, list) and key and all(isinstance(k, str) for k in key)):
             if self.dtype.names is None:
                 np.empty((0,), self.dtype)[key]  # NumPy's own refusal
             return wrap(layout.field(self._node, key))
         if not is_basic(key):
-            raise _refused_key(key)
+            return wrap(pick(self, key))
         return wrap(layout.take_basic(self._node, parse_key(key, self.shape)))
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -166,20 +170,3 @@ def _is_known(value: Any) -> bool:
     """Say whether an operand is ours or NumPy's to convert; others may know better what to do with us."""
     theirs = getattr(type(value), "__array_ufunc__", None)
     return theirs is None or isinstance(value, Expression | np.ndarray | np.generic)
-
-
-def _refused_key(key: Any) -> Exception:
-    """Return the error for a key that is not basic: NumPy's where NumPy refuses it too."""
-    for item in key if isinstance(key, tuple) else (key,):
-        if item is None or item is Ellipsis or isinstance(item, slice | Expression):
-            continue
-        values = np.asarray(item)
-        if values.dtype.kind not in "biu" and values.size + isinstance(item, np.ndarray):
-            return IndexError(
-                "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or boolean arrays "
-                "are valid indices"
-            )
-    return UnsupportedError(
-        f"indexing with {type(key).__name__} is not supported yet; "
-        "use ints, slices, None, Ellipsis or field names, or compute() a part and index that"
-    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chunkarr.engine.collection import put_returned, run_collect
 from chunkarr.engine.contraction import one_blas_thread, run_contract
 from chunkarr.engine.reserve import RESERVE
 from chunkarr.engine.resuming import Logged
@@ -25,6 +26,7 @@ from chunkarr.grid import Grid, region_key, region_shape
 from chunkarr.ops.assign import Assign, assign
 from chunkarr.ops.layout import take_basic
 from chunkarr.ops.sources import load
+from chunkarr.plan.collecting import CollectStage
 from chunkarr.plan.contracting import ContractStage
 from chunkarr.plan.planner import Output, plan, scratch_tile
 from chunkarr.plan.program import Flags
@@ -186,6 +188,12 @@ def _execute(planned: Plan, targets: Sequence[Target], who: Scheduler, progress:
                 with one_blas_thread():
                     events.update(_run_blocks(stage, target, run_contract, results, run, who, str(number)))
                 results[stage.results[0].key] = _as_stored(target)
+            elif isinstance(stage, CollectStage):
+                final = stage.results[0].place == "target"
+                target = next(t for t in ends if 0 not in t.shape) if final else _make(stage.results[0])
+                events.update(_run_collection(stage, target, results, run, who, str(number)))
+                if not final:
+                    results[stage.results[0].key] = _as_stored(target)
             elif isinstance(stage, ReduceStage):
                 events.update(_run_reduce_stage(stage, results, run, who, str(number)))
     except BaseException:
@@ -251,6 +259,20 @@ def _run_blocks(
             for box in boxes(stage.blocks, calls[a][0], calls[b - 1][1]):
                 target.done(box)
     return [(event, None) for answer in answers for event in answer]
+
+
+def _run_collection(
+    stage: CollectStage, target: Target, results: Mapping[int, Stored], run: Run, who: Scheduler, label: str
+) -> list[tuple[tuple[str, str], None]]:
+    """Collect elements into an array in memory; return the floating-point events."""
+    bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
+    assert isinstance(target, MemoryTarget)
+    calls = _batches(stage.numbers.size, stage.tasks)
+    shared = bound, None if stage.returned else target.array
+    answers = call_tasks(run, shared, run_collect, calls, stage.workers, who, label)
+    for _, found in answers:
+        put_returned(bound, target.array, found)
+    return [(event, None) for seen, _ in answers for event in seen]
 
 
 def _run_reduce_stage(

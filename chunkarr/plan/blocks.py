@@ -17,9 +17,11 @@ from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, shift
 from chunkarr.plan.program import Program, compile_flow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from chunkarr.plan.fuse import Flow
+
+    Wanted = Callable[[Region], Mapping[int, list[Region]]]
 
 __all__ = ["BLOCK", "Choice", "choose_blocks"]
 
@@ -51,13 +53,13 @@ def _samples(grid: Grid) -> list[Region]:
 
 
 def _try(
-    flow: Flow, root: int, grid: Grid, origin: Shape, extra: Callable[[Region], int], direct: bool
+    flow: Flow, root: int, grid: Grid, origin: Shape, extra: Callable[[Region], int], wanted: Wanted, direct: bool
 ) -> tuple[int, dict[int, float]]:
     """Return the peak of sampled blocks, and the bytes that a pass reads per Load unit."""
     peak, reads, size = 0, dict[int, float](), 0
     for box in _samples(grid):
         region = shift(box, origin)
-        program: Program = compile_flow(flow, {root: [region]}, direct=frozenset({root}) if direct else frozenset())
+        program: Program = compile_flow(flow, wanted(region), direct=frozenset({root}) if direct else frozenset())
         peak = max(peak, program.nbytes + extra(box))
         size += region_size(box)
         for k, n in program.bytes_read.items():
@@ -87,12 +89,14 @@ def choose_blocks(
     workers: int,
     *,
     direct: bool = False,
+    wanted: Wanted | None = None,
     run: int = 1,
     what: str = "the computation",
 ) -> Choice:
     """Return blocks of whole ``unit`` boxes over ``region`` that ``workers`` tasks can hold in ``available`` bytes.
 
-    ``extra`` gives the bytes that writing a box holds; ``run`` how many elements a block should have one
+    ``extra`` gives the bytes that writing a box holds; ``wanted`` what a block needs of units of the flow, if that
+    is not just the block of ``root``; ``run`` how many elements a block should have one
     after another in the C order of the array, where its values go to a file without chunks. Raises
     MemoryBudgetError when one unit in one task does not fit.
     """
@@ -106,7 +110,8 @@ def choose_blocks(
     steps = _grow(steps, unit, shape, BLOCK // itemsize // 2)
 
     def attempt(candidate: list[int]) -> tuple[int, dict[int, float]]:
-        return _try(flow, root, Grid(shape, tuple(candidate)), origin, extra, direct)
+        grid = Grid(shape, tuple(candidate))
+        return _try(flow, root, grid, origin, extra, wanted or (lambda block: {root: [block]}), direct)
 
     peak, reads = attempt(steps)
     count = workers

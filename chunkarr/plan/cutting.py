@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chunkarr.formats.contract import Stored
     from chunkarr.plan.state import State
 
-__all__ = ["copied", "costly", "cut_sources"]
+__all__ = ["copied", "costly", "cut_sources", "split_reads"]
 
 
 def cut_sources(
@@ -138,3 +138,15 @@ def _plan_copy(stored: Stored, span: Region, wanted: Shape, state: State) -> Res
         )
     )
     return result
+
+
+def split_reads(flow: Flow, reads: Mapping[int, float]) -> tuple[int, int]:
+    """Return the bytes read from files and from scratch."""
+    files = scratch = 0
+    for k, nbytes in reads.items():
+        stored = flow.units[k].op.stored  # type: ignore[attr-defined]
+        if stored.format == "scratch":
+            scratch += int(nbytes)
+        elif stored.format != "memory":
+            files += int(nbytes)
+    return files, scratch

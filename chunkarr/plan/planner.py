@@ -18,12 +18,14 @@ from chunkarr.errors import MemoryBudgetError
 from chunkarr.graph import Barrier, Load, Node, topological
 from chunkarr.grid import Grid, Region, Shape, bounding, shift, whole
 from chunkarr.ops.contract import EDGE, Contract
+from chunkarr.ops.gathering import Collect
 from chunkarr.ops.reduce import Reduce
 from chunkarr.ops.scans import Materialise
 from chunkarr.plan.blocks import choose_blocks
+from chunkarr.plan.collecting import plan_collection
 from chunkarr.plan.contracting import ContractStage, first_panel, panels, plan_contraction
-from chunkarr.plan.cutting import copied, costly, cut_sources
-from chunkarr.plan.fuse import NARROW, Flow, flatten
+from chunkarr.plan.cutting import copied, costly, cut_sources, split_reads
+from chunkarr.plan.fuse import NARROW, flatten
 from chunkarr.plan.reducing import ReduceStage, plan_reduction
 from chunkarr.plan.stages import MapStage, Pending, Plan, Result
 from chunkarr.plan.state import State, scratch_tile
@@ -31,7 +33,7 @@ from chunkarr.plan.state import State, scratch_tile
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chunkarr.formats.contract import Stored, Target
+    from chunkarr.formats.contract import Target
 
 __all__ = ["Output", "plan", "scratch_tile"]
 
@@ -65,11 +67,31 @@ def plan(outputs: Sequence[Output], budget: int, workers: int, *, shared: bool =
     state.held = result_bytes
     roots = [o.node for o in outputs]
     asked = _demand(roots)
+    direct = _collected_in_place(outputs, state)
     for group in _barrier_groups(roots, asked):
-        _plan_group(group, asked, state)
+        if id(group[0]) not in direct:
+            _plan_group(group, asked, state)
     for output in outputs:
-        _plan_output(output, state)
+        if id(output.node) in direct:
+            plan_collection(output.node, output.node.region, state, direct=True)
+        else:
+            _plan_output(output, state)
     return _summary(state, outputs)
+
+
+def _collected_in_place(outputs: Sequence[Output], state: State) -> set[int]:
+    """Return the outputs, by id of their node, whose elements go straight into the array that was asked for."""
+    roots = [o.node for o in outputs]
+    read = [id(i) for n in topological(roots) if n.memo is None for i in n.inputs] + [id(n) for n in roots]
+    return {
+        id(o.node)
+        for o in outputs
+        if isinstance(o.node.op, Collect)
+        and o.node.memo is None
+        and not state.shared
+        and getattr(o.target, "array", None) is not None
+        and read.count(id(o.node)) == 1
+    }
 
 
 def _demand(roots: Sequence[Node]) -> dict[int, Region]:
@@ -106,21 +128,14 @@ def _barrier_groups(roots: Sequence[Node], asked: Mapping[int, Region]) -> list[
     return [nodes for _, nodes in sorted(groups.items(), key=lambda item: item[0][0])]  # type: ignore[index]
 
 
-def _known(nodes: Sequence[Node], state: State) -> dict[int, Stored]:
-    """Return what is resolved below ``nodes``: stages before this one, and memoised results."""
-    known = dict(state.resolved)
-    for node in topological(nodes):
-        if node.memo is not None:
-            known[id(node)] = node.memo
-    return known
-
-
 def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: State) -> None:
     first = nodes[0]
     if isinstance(first.op, Reduce):
         _plan_reductions(nodes, asked, state)
     elif isinstance(first.op, Contract):
         _plan_contraction(first, asked[id(first)], state)
+    elif isinstance(first.op, Collect):
+        plan_collection(first, asked[id(first)], state, direct=False)
     else:
         _plan_materialise(first, asked[id(first)], state)
 
@@ -130,14 +145,14 @@ def _plan_contraction(node: Node, region: Region, state: State) -> None:
     op: Contract = node.op  # type: ignore[assignment]
     edges = (1,) * (node.ndim - 2) + (EDGE, EDGE)
     region = Grid(node.shape, edges).round_out(region)
-    flow = flatten(node.inputs, _known(node.inputs, state))
+    flow = flatten(node.inputs, state.known(node.inputs))
     result = state.place(region, node, written=True)
     fields, reads, useful = plan_contraction(flow, op, region, state.available, state.workers)
     often = costly(flow, reads, useful)
     if often:
         flow = copied(flow, often, panels(flow, *first_panel(fields)), panels(flow, region, (0, op.depth)), state)
         fields, reads, _ = plan_contraction(flow, op, region, state.available, state.workers)
-    file_bytes, scratch_bytes = _split_reads(flow, reads)
+    file_bytes, scratch_bytes = split_reads(flow, reads)
     label = f"matmul {'x'.join(map(str, node.shape))} over {op.depth}"
     state.add(
         ContractStage(
@@ -165,7 +180,7 @@ def _plan_reductions(nodes: list[Node], asked: Mapping[int, Region], state: Stat
     """Plan reductions of one array over the same axes as one stage."""
     reduces: list[Reduce] = [n.op for n in nodes]  # type: ignore[misc]
     inputs = [i for n in nodes for i in n.inputs]
-    known, shape = _known(inputs, state), reduces[0].in_shape
+    known, shape = state.known(inputs), reduces[0].in_shape
     flow = flatten(inputs, known, sink=shape)
     cells = nodes[0].inputs[0].grid
     kept = reduces[0].kept_region(asked[id(nodes[0])])
@@ -183,7 +198,7 @@ def _plan_reductions(nodes: list[Node], asked: Mapping[int, Region], state: Stat
         fields, reads = plan_reduction(flow, reduces, cells, kept, state.available, state.workers)
     names = ", ".join(dict.fromkeys(r.row for r in reduces))
     label = f"{names} of {'x'.join(map(str, reduces[0].in_shape)) or '1'} over axes {reduces[0].axes}"
-    file_bytes, scratch_bytes = _split_reads(flow, reads)
+    file_bytes, scratch_bytes = split_reads(flow, reads)
     state.add(
         ReduceStage(
             flow=flow,
@@ -250,7 +265,7 @@ def _add_map(
         run=RUN // max(1, node.dtype.itemsize) if flat else 1,
         what=label,
     )
-    known = _known([node], state)
+    known = state.known([node])
     flow = flatten([node], known)
     try:
         choice = choose(flow, flow.roots[0])
@@ -261,7 +276,7 @@ def _add_map(
     flow, changed = cut_sources(flow, flow.roots[0], region, choice.reads, sample, state)
     if changed:
         choice = choose(flow, flow.roots[0])
-    file_bytes, scratch_bytes = _split_reads(flow, choice.reads)
+    file_bytes, scratch_bytes = split_reads(flow, choice.reads)
     state.add(
         MapStage(
             flow=flow,
@@ -277,18 +292,6 @@ def _add_map(
             unit=unit,
         )
     )
-
-
-def _split_reads(flow: Flow, reads: Mapping[int, float]) -> tuple[int, int]:
-    """Return the bytes read from files and from scratch."""
-    files = scratch = 0
-    for k, nbytes in reads.items():
-        stored = flow.units[k].op.stored  # type: ignore[attr-defined]
-        if stored.format == "scratch":
-            scratch += int(nbytes)
-        elif stored.format != "memory":
-            files += int(nbytes)
-    return files, scratch
 
 
 def _summary(state: State, outputs: Sequence[Output]) -> Plan:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
+from chunkarr.graph import topological
 from chunkarr.grid import Region, Shape, region_shape, region_size
 from chunkarr.plan.stages import Result, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chunkarr.formats.contract import Stored
     from chunkarr.graph import Node
 
@@ -50,6 +53,14 @@ class State:
     def tasks(self, blocks: int) -> int:
         """Return how many tasks take so many blocks."""
         return min(blocks, SHARED if self.shared else TASKS * self.workers)
+
+    def known(self, nodes: Sequence[Node]) -> dict[int, Stored]:
+        """Return what is resolved below ``nodes``: stages before this one, and memoised results."""
+        found = dict(self.resolved)
+        for node in topological(nodes):
+            if node.memo is not None:
+                found[id(node)] = node.memo
+        return found
 
     def place(self, region: Region, node: Node, *, written: bool = False) -> Result:
         """Choose where a result is held, and count it; ``written``: by the tasks, rather than returned by them."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import chunkarr as ca
 from tests.oracle import check, same
-from tests.strategies import STRUCTURED, arrays, basic_keys, chunked, chunks_of, dtypes, shapes
+from tests.strategies import STRUCTURED, advanced_keys, arrays, basic_keys, chunked, chunks_of, dtypes, shapes
 
 
 def numpys(x, key):
@@ -70,6 +70,14 @@ def test_fields_are_views(dtype):
         check(lambda bad=bad: a[bad], lambda bad=bad: x[bad])
 
 
+@given(arrays(shape=shapes(4, 300)), st.data())
+def test_arrays_and_masks_take_what_they_take_in_numpy(x, data):
+    x.flags.writeable = False
+    a = chunked(x, data.draw(chunks_of(x.shape)))
+    key = data.draw(advanced_keys(x.shape))
+    check(lambda: a[key], lambda: numpys(x, key), message=True)
+
+
 WRONG = [1.5, "x", (0, 1.0), (0, 0, 0), 3, -4, (..., ...), (slice(None), 9), np.array([0.5]), {1: 2}, 1j, np.s_[::0]]
 
 
@@ -77,12 +85,6 @@ WRONG = [1.5, "x", (0, 1.0), (0, 0, 0), 3, -4, (..., ...), (slice(None), 9), np.
 def test_wrong_keys_raise_what_numpy_raises(key):
     x = np.arange(12).reshape(3, 4)
     check(lambda: chunked(x)[key], lambda: x[key])
-
-
-@pytest.mark.parametrize("key", [[0, 1], [True, False, True], np.array([1]), True, [], ([0], 1)], ids=str)
-def test_lists_and_masks_are_not_supported_yet(key):
-    with pytest.raises(ca.UnsupportedError, match="not supported yet"):
-        ca.arange(3)[key]
 
 
 def test_numpy_integers_are_indices():

@@ -1,0 +1,258 @@
+"""Reading by index arrays: lazily where the indices of a block lie together, else collected in one pass.
+
+A block of the result needs the smallest region that holds its elements. Where that is small the blocks
+are computed as those of any other operation, and the result may be larger than memory. Else every box of the
+source that holds wanted elements is read once, and they go to their places in a result in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from chunkarr.buffers import memory_error
+from chunkarr.formats.runs import plain
+from chunkarr.graph import Barrier, Kernel, Node
+from chunkarr.grid import Grid, Region, Shape, bounding, region_size, whole
+from chunkarr.lookups import Advanced, Lookup, Part
+from chunkarr.ops.layout import take_basic
+from chunkarr.ops.sources import CELL, full
+from chunkarr.selection import Stride
+from chunkarr.settings import budget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["PIECE", "Collect", "Gather", "Indexed", "seen_plain", "take_advanced"]
+
+Block = np.ndarray[Any, Any]
+PIECE = 1 << 15  # elements that are moved at a time: their indices stay in cache, and take memory
+
+
+def seen_plain(block: Block) -> Block:
+    """Return a view of ``block`` that NumPy copies byte by byte, padding included."""
+    return block.view(plain(block.dtype)) if block.dtype.itemsize else block
+
+
+class Gather(Kernel):
+    """The elements that index arrays name; a region needs the smallest region of the source that holds them."""
+
+    __slots__ = ("advanced",)
+
+    def __init__(self, dtype: np.dtype[Any], advanced: Advanced) -> None:
+        super().__init__(advanced.shape, dtype)
+        self.advanced = advanced
+
+    def needs(self, region: Region) -> tuple[Region | None, ...]:
+        """Need what holds the elements of the region."""
+        return (self.advanced.restricted(region).span(),)
+
+    def kernel(self, blocks: Sequence[Block | None], region: Region, out: Block, scratch: Block) -> None:  # noqa: ARG002
+        """Take a few elements at a time."""
+        (block,) = blocks
+        assert block is not None
+        here = self.advanced.restricted(region)
+        source, target, span = seen_plain(block), seen_plain(out), here.span()
+        for part in here.everything(PIECE):
+            view, key = part.of_array(source, span)
+            place, where = part.of_result(target, whole(here.shape))
+            place[where] = view[key]
+
+    def scratch_bytes(self, region: Region) -> int:
+        """Count the indices of the region, and a few elements with theirs."""
+        extent = region[self.advanced.place : self.advanced.place + len(self.advanced.extent)]
+        indices = 8 * region_size(extent) * (len(self.advanced.inner) + 1)
+        return indices + _piece_bytes(self.advanced, region, self.dtype.itemsize)
+
+
+def _piece_bytes(advanced: Advanced, region: Region, itemsize: int) -> int:
+    """Return what moving a few elements holds; ``region``: of the result or the source, those of one place and more."""
+    indices = 8 * PIECE * (2 * len(advanced.inner) + 2 * len(advanced.extent) + 6)
+    return indices + max(PIECE, region_size(region)) * itemsize
+
+
+class Collect(Barrier):
+    """A result in memory whose elements lie anywhere in the source: each box of that is looked at once.
+
+    ``restricted`` gives the operation of a part of the result; ``span``, ``unit`` and ``boxes`` say where its
+    elements lie in the first input, whose boxes are multiples of ``unit``; ``wanted`` what a box needs of each
+    input, ``most`` what it may need. ``pick`` takes the elements of a box, a few at a time, and ``put`` brings
+    them to their places.
+    """
+
+    __slots__ = ()
+
+    unit: Shape  # boxes are cut at multiples of this
+    nbytes: int  # held to look elements up
+
+    def restricted(self, region: Region) -> Self:
+        """Return the operation whose result is ``region`` of this one's."""
+        raise NotImplementedError
+
+    def span(self) -> Region:
+        """Return the smallest region of the first input that holds all elements."""
+        raise NotImplementedError
+
+    def boxes(self, grid: Grid) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the numbers, ascending in C order, of the boxes of a grid over ``span`` that hold elements."""
+        raise NotImplementedError
+
+    def wanted(self, box: Region) -> tuple[Region, ...]:
+        """Return what is read of each input for the elements that lie in ``box``; () if there are none."""
+        raise NotImplementedError
+
+    def most(self, box: Region) -> tuple[Region, ...]:
+        """Return what is read of each input if elements lie everywhere in ``box``."""
+        raise NotImplementedError
+
+    def pick(self, blocks: Sequence[Block], wanted: Sequence[Region], box: Region) -> Iterator[Block]:
+        """Yield the elements that lie in ``box``; ``blocks`` hold what was ``wanted``."""
+        raise NotImplementedError
+
+    def put(self, out: Block, box: Region, values: Iterable[Block]) -> None:
+        """Bring what `pick` yielded to its places in ``out``, the whole result."""
+        raise NotImplementedError
+
+    def held_bytes(self, box: Region) -> int:
+        """Return what ``pick`` and ``put`` hold for a box, besides its blocks."""
+        raise NotImplementedError
+
+
+class Indexed(Collect):
+    """The elements that index arrays name."""
+
+    __slots__ = ("advanced",)
+
+    def __init__(self, dtype: np.dtype[Any], advanced: Advanced) -> None:
+        super().__init__(advanced.shape, dtype)
+        self.advanced = advanced
+
+    @property
+    def unit(self) -> Shape:  # type: ignore[override]
+        """Boxes may be cut anywhere."""
+        return (1,) * len(self.advanced.inner)
+
+    @property
+    def nbytes(self) -> int:  # type: ignore[override]
+        """Bytes of the index arrays, twice while they are sorted."""
+        return 2 * self.advanced.nbytes
+
+    def needs(self, region: Region) -> tuple[Region | None, ...]:
+        """Need what holds the elements of the region."""
+        return (self.advanced.restricted(region).span(),)
+
+    def restricted(self, region: Region) -> Indexed:
+        """Return the selection of a part of the result."""
+        return Indexed(self.dtype, self.advanced.restricted(region))
+
+    def span(self) -> Region:
+        """Return what holds all elements."""
+        return self.advanced.span()
+
+    def boxes(self, grid: Grid) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the boxes in which indices lie."""
+        counts, span = grid.counts, self.span()
+        weights = [math.prod(counts[axis + 1 :]) for axis in range(len(counts))]
+        grouped = {axis for group in self.advanced.groups for axis in group.axes}
+        found = np.zeros(1, np.int64)
+        for group in self.advanced.groups:
+            numbers = np.zeros(group.size, np.int64)
+            for axis, array in zip(group.axes, group.arrays, strict=True):
+                edges = [grid.bounds(axis, k)[0] + span[axis][0] for k in range(counts[axis])]
+                numbers += weights[axis] * (np.searchsorted(edges, array, "right") - 1)
+            found = np.add.outer(found, np.unique(numbers)).reshape(-1)
+        for axis, number in enumerate(counts):
+            if axis not in grouped:
+                found = np.add.outer(found, weights[axis] * np.arange(number)).reshape(-1)
+        found.sort()
+        return found
+
+    def wanted(self, box: Region) -> tuple[Region, ...]:
+        """Read no more than what holds the elements in the box; nothing if there are none."""
+        reach: Region | None = None
+        for part in self._parts(box):
+            reach = part.source if reach is None else bounding(reach, part.source)
+        return () if reach is None else (reach,)
+
+    def most(self, box: Region) -> tuple[Region, ...]:
+        """Read the box."""
+        return (box,)
+
+    def pick(self, blocks: Sequence[Block], wanted: Sequence[Region], box: Region) -> Iterator[Block]:
+        """Look the indices up."""
+        source = seen_plain(blocks[0])
+        for part in self._parts(box):
+            view, key = part.of_array(source, wanted[0])
+            yield view[key]
+
+    def put(self, out: Block, box: Region, values: Iterable[Block]) -> None:
+        """Look the places up."""
+        target = seen_plain(out)
+        for part, value in zip(self._parts(box), values, strict=True):
+            place, where = part.of_result(target, whole(self.shape))
+            place[where] = value
+
+    def _parts(self, box: Region) -> Iterator[Part]:
+        return self.advanced.parts(box, PIECE)
+
+    def held_bytes(self, box: Region) -> int:
+        """Count a few elements with their indices."""
+        return _piece_bytes(self.advanced, box, self.dtype.itemsize)
+
+
+def take_advanced(node: Node, advanced: Advanced) -> Node:
+    """Return ``node[key]`` of a parsed key with index arrays.
+
+    Raises MemoryBudgetError if the index arrays themselves do not fit.
+    """
+    if 0 in advanced.shape:
+        return full(advanced.shape, np.zeros((), node.dtype)[()], node.dtype)
+    if not advanced.groups:  # booleans alone
+        return take_basic(node, tuple(i for i in advanced.items if not isinstance(i, Lookup)))
+    allowed = budget()
+    if 2 * advanced.nbytes > allowed:
+        raise memory_error(
+            f"indexing with arrays for {advanced.extent} places",
+            2 * advanced.nbytes,
+            allowed,
+            "index with a part of them",
+        )
+    grid = _result_grid(node, advanced)
+    gather = Gather(node.dtype, advanced)
+    near = region_size(advanced.span()) * node.dtype.itemsize <= CELL
+    together = near or _together(gather, grid)
+    fits = 2 * (math.prod(advanced.shape) * node.dtype.itemsize + advanced.nbytes) <= allowed
+    lazy = near or (together and (advanced.ascending or not fits))
+    return Node(gather if lazy else Indexed(node.dtype, advanced), (node,), grid)
+
+
+def _result_grid(node: Node, advanced: Advanced) -> Grid:
+    """Return boxes of about ``CELL`` bytes that follow the grid of the source along axes without index arrays."""
+    rest = []
+    steps = iter(node.grid.steps)
+    for item in advanced.items:
+        step = 1 if item is None else next(steps)
+        if item is None or isinstance(item, Stride):
+            rest.append(1 if item is None else max(1, min(item.length, step // abs(item.step))))
+    room = CELL // max(1, node.dtype.itemsize * math.prod(rest))
+    extent: list[int] = []
+    for length in reversed(advanced.extent):
+        extent.insert(0, max(1, min(length, room)))
+        room //= extent[0]
+    return Grid(advanced.shape, (*rest[: advanced.place], *extent, *rest[advanced.place :]))
+
+
+def _together(gather: Gather, grid: Grid) -> bool:
+    """Say whether the elements of each box of the result lie in a small part of the source."""
+    advanced = gather.advanced
+    first, last = advanced.place, advanced.place + len(advanced.extent)
+    corner = [grid.bounds(axis, 0) for axis in range(len(grid.shape))]
+    for index in np.ndindex(grid.counts[first:last]):
+        bounds = [grid.bounds(first + k, i) for k, i in enumerate(index)]
+        (need,) = gather.needs((*corner[:first], *bounds, *corner[last:]))
+        assert need is not None
+        if region_size(need) * gather.dtype.itemsize > 4 * CELL and any(b - a > 1 for a, b in bounds):
+            return False
+    return True
