@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
+from chunkarr.cli.exits import resumable
 from chunkarr.cli.options import (
     as_dtype,
     as_json,
     as_shape,
     holds_raw_records,
-    memory_option,
+    job_options,
     raw_options,
     source_options,
 )
@@ -31,19 +32,16 @@ __all__ = ["command"]
 @click.option("--chunks", type=as_shape, metavar="N,N,...", help="Shape of the chunks of TARGET.")
 @click.option("--shards", type=as_shape, metavar="N,N,...", help="Shape of the shards of a Zarr TARGET.")
 @click.option("--codec", help="Compression of TARGET.")
-@memory_option()
-@click.option("--overwrite", is_flag=True, help="Replace TARGET if it is there.")
-@click.option("--dry-run", is_flag=True, help="Check and plan, write nothing.")
-@click.option("--json", "json", is_flag=True, help="Print the report as JSON.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@job_options
 def command(
     source: str, target: str, dtype: Any, shape: Any, offset: int | None, order: str | None, astype: Any,
     format_: str | None, chunks: Any, shards: Any, codec: str | None,
-    overwrite: bool, dry_run: bool, json: bool, quiet: bool,
+    overwrite: bool, resume: bool, dry_run: bool, json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Copy the array in SOURCE to TARGET, which appears when it is whole.
 
     The formats are npy, raw, zarr and hdf5; a member of a file is named as in file.h5::/group/x.
+    If it is interrupted or killed, the same command with --resume goes on; to HDF5 it starts over.
     """
     from chunkarr import jobs
 
@@ -54,9 +52,10 @@ def command(
         if astype is not None:
             raise click.UsageError("--dtype describes raw records, and SOURCE is not raw: give --astype alone")
         astype = dtype
-    report = jobs.convert(
-        source, target, dtype=astype, format=format_, chunks=chunks, shards=shards, codec=codec,
-        overwrite=overwrite, progress=not quiet, dry_run=dry_run, options=raw,
-    )  # fmt: skip
+    with resumable():
+        report = jobs.convert(
+            source, target, dtype=astype, format=format_, chunks=chunks, shards=shards, codec=codec,
+            overwrite=overwrite, progress=not quiet, dry_run=dry_run, resume=resume, keep=True, options=raw,
+        )  # fmt: skip
     if not quiet:
         click.echo(as_json(report.as_dict()) if json else str(report))

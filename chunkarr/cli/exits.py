@@ -7,7 +7,18 @@ from contextlib import contextmanager
 
 import click
 
-__all__ = ["DIFFERENT", "DONE", "FAILED", "INCOMPARABLE", "RESUMABLE", "SIGNALLED", "USAGE", "FailedError", "failing"]
+__all__ = [
+    "DIFFERENT",
+    "DONE",
+    "FAILED",
+    "INCOMPARABLE",
+    "RESUMABLE",
+    "SIGNALLED",
+    "USAGE",
+    "FailedError",
+    "failing",
+    "resumable",
+]
 
 DONE = 0
 FAILED = 1  # bad input too; `verify`: something is wrong
@@ -40,3 +51,20 @@ def failing(code: int) -> Iterator[None]:
         raise
     except Exception as error:
         raise FailedError(code) from error
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """End the command with `RESUMABLE` if the work within fails, but left what ``--resume`` goes on with.
+
+    >>> with resumable():
+    ...     pass
+    """
+    try:
+        yield
+    except Exception as error:
+        from chunkarr.engine.resuming import KEPT
+
+        if KEPT in getattr(error, "__notes__", ()):
+            raise FailedError(RESUMABLE) from error
+        raise

@@ -18,6 +18,7 @@ __all__ = [
     "as_shape",
     "describe_dtype",
     "holds_raw_records",
+    "job_options",
     "memory_option",
     "raw_options",
     "source_options",
@@ -104,6 +105,20 @@ def memory_option(default: str | None = None) -> Callable[[Command], Command]:
         "--memory", type=as_bytes, metavar="BYTES", default=default, show_default=default is not None,
         expose_value=False, callback=_set_memory, help="Memory that the work may take, as 512MiB.",
     )  # fmt: skip
+
+
+def job_options(command: Command) -> Command:
+    """Add the options of work from file to file."""
+    for option in (
+        click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+        click.option("--json", "json", is_flag=True, help="Print the report as JSON."),
+        click.option("--dry-run", is_flag=True, help="Check and plan, write nothing."),
+        click.option("--resume", is_flag=True, help="Go on with what an earlier run left unfinished, if it did."),
+        click.option("--overwrite", is_flag=True, help="Replace TARGET if it is there."),
+        memory_option(),
+    ):
+        command = option(command)
+    return command
 
 
 def describe_dtype(dtype: Any) -> Any:

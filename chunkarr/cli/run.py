@@ -23,7 +23,9 @@ from chunkarr.cli.table import Commands
 
 __all__ = ["chunkarr", "main", "run"]
 
-KEYWORD = re.compile(r"\b(overwrite|dtype|shape|offset|order|format|chunks|shards|codec)=(?:True\b|(?=[ ,;)]|$))")
+KEYWORD = re.compile(
+    r"\b(overwrite|dtype|shape|offset|order|format|chunks|shards|codec|resume)=(?:True\b|(?=[ ,;)]|$))"
+)
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -80,6 +82,11 @@ def _one_line(error: BaseException) -> str:
     return line if known else f"{type(error).__name__}: {line}"
 
 
+def _interrupted(error: BaseException) -> str:
+    """Return what is said of an interrupt: the notes say what is left."""
+    return "; ".join(["interrupted", *(KEYWORD.sub(r"--\1", note) for note in getattr(error, "__notes__", ()))])
+
+
 def _say(text: str) -> None:
     """Print a line on stderr."""
     click.echo(f"chunkarr: {text}", err=True)
@@ -114,8 +121,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         except click.exceptions.Exit as error:  # --help and --version
             return error.exit_code
-        except (KeyboardInterrupt, click.Abort):
-            _say("interrupted")
+        except (KeyboardInterrupt, click.Abort) as error:
+            _say(_interrupted(error))
             return SIGNALLED + (caught[0] if caught else signal.SIGINT)
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else "chunkarr"
@@ -126,7 +133,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return FAILED
         except Exception as error:  # noqa: BLE001  # the user gets a line, never a traceback
             if caught:
-                _say("interrupted")
+                _say(_interrupted(error))
                 return SIGNALLED + caught[0]
             cause, code = (error.__cause__, error.code) if isinstance(error, FailedError) else (None, FAILED)
             _say(f"error: {_one_line(cause or error)}")
