@@ -23,6 +23,7 @@ COMMANDS = (
     Row("info", "chunkarr.cli.info", "Say what an array file holds."),
     Row("head", "chunkarr.cli.head", "Print the first rows of an array."),
     Row("convert", "chunkarr.cli.convert", "Copy an array to another file, of any format."),
+    Row("rechunk", "chunkarr.cli.rechunk", "Copy an array into other chunks."),
     Row("verify", "chunkarr.cli.verify", "Check that all that is stored is as it was written."),
     Row("digest", "chunkarr.cli.digest", "Print what equal arrays have in common, whatever their format."),
     Row("diff", "chunkarr.cli.diff", "Compare the arrays in two files, of any formats."),
