@@ -12,6 +12,7 @@ import numpy as np
 
 from chunkarr import fsio
 from chunkarr.errors import ChunkarrError, OptionError, ResumeMismatchError
+from chunkarr.formats import journal
 from chunkarr.formats.contract import Target
 from chunkarr.formats.runs import Descriptor, staging, write_block
 from chunkarr.grid import Grid, Region, Shape, region_shape
@@ -34,7 +35,7 @@ class FlatTarget(Target):
     shape, dtype, order
         What the block holds.
     overwrite, durability
-        As in `fsio.publish`.
+        As in `journal.publish`.
     adopt
         An unfinished sibling of the same file and its lock, to go on with instead of a new one.
     """
@@ -91,7 +92,7 @@ class FlatTarget(Target):
         if self._durability == "full":
             fsio.sync_file(self._file.get())
         self._file.close()
-        fsio.publish(self.part, self.path, self._overwrite, self._durability)
+        journal.publish(self.part, self.path, self._overwrite, self._durability)
         self._drop()
 
     def settle(self, regions: Sequence[Region], *, durable: bool) -> list[int]:

@@ -20,6 +20,7 @@ from h5py import h5d, h5p, h5s, h5t
 from chunkarr import fsio
 from chunkarr.buffers import aligned
 from chunkarr.errors import GridError, MissingChunkError, UnsupportedError
+from chunkarr.formats import journal
 from chunkarr.formats.contract import Target
 from chunkarr.formats.flat import Order, check_block
 from chunkarr.formats.hdf5_access import LOCK, naming
@@ -185,7 +186,7 @@ class _Hdf5Target(Target):
             self._finish()
             if self._durability == "full":
                 fsio.sync_file(self._io.fd)
-            fsio.publish(self._part, self.path, self._overwrite, self._durability)
+            journal.publish(self._part, self.path, self._overwrite, self._durability)
         except BaseException:
             self.abort()
             raise
