@@ -27,6 +27,7 @@ COMMANDS = (
     Row("verify", "chunkarr.cli.verify", "Check that all that is stored is as it was written."),
     Row("digest", "chunkarr.cli.digest", "Print what equal arrays have in common, whatever their format."),
     Row("diff", "chunkarr.cli.diff", "Compare the arrays in two files, of any formats."),
+    Row("recover", "chunkarr.cli.recover", "Finish or drop what a killed writer left."),
     Row("demo", "chunkarr.cli.demo", "Show the main job on made-up camera frames, and check it."),
 )
 
