@@ -11,12 +11,13 @@ import contextlib
 import os
 import threading
 import zipfile
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from chunkarr import fsio
 from chunkarr.errors import (
     ArrayLockedError,
     CorruptChunkError,
@@ -27,7 +28,7 @@ from chunkarr.errors import (
     StaleExpressionError,
     UnsupportedError,
 )
-from chunkarr.formats.contract import Stored
+from chunkarr.formats.contract import Problem, Stored
 from chunkarr.formats.zarr_chunks import ChunkReader
 from chunkarr.formats.zarr_manifest import Draft, Manifest, current, fingerprint
 from chunkarr.formats.zarr_meta import ArrayMeta, BeyondError, read_meta
@@ -35,6 +36,7 @@ from chunkarr.formats.zarr_shards import ShardReader
 from chunkarr.formats.zarr_target import ZarrTarget, create
 from chunkarr.formats.zarr_txn import lock_array, recover, settle, unlock
 from chunkarr.formats.zarr_update import ZarrUpdate, begin
+from chunkarr.formats.zarr_verify import problems
 from chunkarr.grid import Grid, Region, Shape
 from chunkarr.settings import durability as default_durability
 
@@ -102,6 +104,7 @@ def open(  # noqa: A001
     if mode == "r+":
         with contextlib.suppress(ArrayLockedError):  # a writer at work: nothing is left over
             recover(path)
+        fsio.sweep(path, keep_unfinished=True)
     try:
         return ZarrArray(Snapshot.of(path), missing, mode == "r+", durability, timeout)
     except BeyondError as error:
@@ -141,8 +144,11 @@ class Snapshot:
             if fingerprint(meta) == root.fingerprint:
                 return cls(meta, file, Manifest(path, root, change))
             if before == (root.key, change):  # else the array changed between the two looks
+                what = f"shape {meta.shape}, the manifest {root.shape}"
+                if meta.shape == root.shape:
+                    what = "other types, chunks or codecs than the manifest"
                 foreign = ForeignChangeError(
-                    f"{file}: is not what chunkarr wrote: it says shape {meta.shape}, the manifest {root.shape}; "
+                    f"{file}: is not what chunkarr wrote: it says {what}; "
                     "another writer changed it: restore it, or accept the change with `chunkarr adopt`"
                 )
                 return cls(meta, file, None, foreign)
@@ -273,6 +279,16 @@ class ZarrArray(Stored):
         except BaseException:
             unlock(self.path, lock)
             raise
+
+    def checked_by(self) -> str:
+        """Return what tells `problems` that stored bytes changed."""
+        if self.manifest is not None:
+            return "the manifest: length and crc32c of each chunk"
+        return "the crc32c of each chunk" if self.meta.encoding.crc else ""
+
+    def problems(self, share: tuple[int, int] = (0, 1)) -> Iterator[Problem]:
+        """Read everything and yield what is not as it was written; see `Stored.problems`."""
+        return problems(self, share)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as path, options and generation."""

@@ -55,6 +55,9 @@ def lock_array(path: str, timeout: float = 0.0) -> fsio.ArrayLock:
         If another writer holds it after ``timeout`` seconds.
     """
     place = os.path.join(path, PLACE)
+    for where in (place, os.path.join(place, "pages")):
+        if os.path.islink(where):
+            raise CorruptChunkError(f"{where}: is a symbolic link, which could lead outside; nothing is written")
     for _ in range(100):
         with contextlib.suppress(FileExistsError):
             if not os.path.isdir(place):
