@@ -144,6 +144,10 @@ def _basic(value: Any, *, single: bool) -> Callable[[Draft | None, Node], What]:
 
 def _mask_of(key: Any, shape: Shape) -> Any:
     """Return a key that is one mask, an Array or an ndarray, of the shape of the first axes; else None."""
+    if isinstance(key, tuple) and len(key) == 1:
+        (key,) = key
+    if isinstance(key, list) and key and isinstance(key[0], bool | list | np.bool_):
+        key = np.asarray(key)
     if not isinstance(key, Expression | np.ndarray) or key.dtype != bool or not key.ndim:
         return None
     if key.shape != shape[: key.ndim]:
