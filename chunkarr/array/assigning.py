@@ -148,6 +148,8 @@ def _mask_of(key: Any, shape: Shape) -> Any:
         (key,) = key
     if isinstance(key, list) and key and isinstance(key[0], bool | list | np.bool_):
         key = np.asarray(key)
+    if isinstance(key, bool | np.bool_) and not shape:
+        return np.asarray(key)
     if not isinstance(key, Expression | np.ndarray) or key.dtype != bool or not key.ndim:
         return None
     if key.shape != shape[: key.ndim]:
