@@ -24,13 +24,14 @@ from chunkarr.errors import (
     ForeignChangeError,
     GenerationChangedError,
     MetadataError,
+    MissingChunkError,
     OptionError,
     StaleExpressionError,
     UnsupportedError,
 )
-from chunkarr.formats.contract import Problem, Stored
+from chunkarr.formats.contract import Problem, Stored, ignore
 from chunkarr.formats.zarr_chunks import ChunkReader
-from chunkarr.formats.zarr_manifest import Draft, Manifest, current, fingerprint
+from chunkarr.formats.zarr_manifest import ADVICE, PLACE, Draft, Manifest, current, fingerprint
 from chunkarr.formats.zarr_meta import ArrayMeta, BeyondError, read_meta
 from chunkarr.formats.zarr_shards import ShardReader
 from chunkarr.formats.zarr_target import ZarrTarget, create
@@ -56,7 +57,7 @@ def open(  # noqa: A001
         "r": to be read; "r+": to be changed, too, which finishes what a killed writer left.
     missing
         What a chunk that is not there means: "fill" (the fill value, Zarr's rule) or "error". None is "error"
-        for chunks that chunkarr wrote, "fill" for others.
+        for chunks that chunkarr wrote, "fill" for others. Either word also reads an array whose manifest is gone.
     durability
         Of changes: "full", safe against power loss when they return; "process", against a killed process.
         None is what the settings say.
@@ -138,9 +139,21 @@ class Snapshot:
             except CorruptChunkError as error:
                 return cls(*read_meta(path), None, error)
             if found is None:
-                return cls(*read_meta(path), None)
+                meta, file = read_meta(path)
+                if meta.manifest and current(path) is None:
+                    place = os.path.join(path, PLACE)
+                    gone = MissingChunkError(f"{place}: is missing, but {file} says that there is a manifest; {ADVICE}")
+                    return cls(meta, file, None, gone)
+                if not meta.manifest:
+                    return cls(meta, file, None)
+                continue
             root, change = found
-            meta, file = read_meta(path, change)
+            try:
+                meta, file = read_meta(path, change)
+            except BeyondError as beyond:
+                raise ForeignChangeError(
+                    f"{path}: its metadata are not those that chunkarr wrote: {beyond} is not known; {ADVICE}"
+                ) from None
             if fingerprint(meta) == root.fingerprint:
                 return cls(meta, file, Manifest(path, root, change))
             if before == (root.key, change):  # else the array changed between the two looks
@@ -170,7 +183,9 @@ class ZarrArray(Stored):
         timeout: float = 0.0,
     ) -> None:
         self.meta, self.file, self.manifest = snapshot.meta, snapshot.file, snapshot.manifest
-        self.damage = snapshot.damage
+        # Who says what a lost chunk means wants what can be had of an array whose manifest is gone.
+        gone = isinstance(snapshot.damage, MissingChunkError)
+        self.damage = None if gone and missing is not None else snapshot.damage
         self.missing, self.writable = missing, writable
         self._durability, self._timeout = durability, timeout
         self.path = self.meta.path
@@ -286,9 +301,9 @@ class ZarrArray(Stored):
             return "the manifest: length and crc32c of each chunk"
         return "the crc32c of each chunk" if self.meta.encoding.crc else ""
 
-    def problems(self, share: tuple[int, int] = (0, 1)) -> Iterator[Problem]:
+    def problems(self, share: tuple[int, int] = (0, 1), done: Callable[[int], object] = ignore) -> Iterator[Problem]:
         """Read everything and yield what is not as it was written; see `Stored.problems`."""
-        return problems(self, share)
+        return problems(self, share, done)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as path, options and generation."""

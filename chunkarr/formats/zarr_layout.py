@@ -107,7 +107,7 @@ def document_of(
 ) -> dict[str, Any]:
     """Return the ``zarr.json`` of a new array; dtypes that Zarr's core lacks are stored as records of bytes."""
     descr = json.loads(json.dumps(descr_of(dtype)))  # with lists for its tuples, as it will be read
-    mark: dict[str, Any] = {"v": 1, "complete": True, "dtype": descr, "generation": 1}
+    mark: dict[str, Any] = {"v": 1, "complete": True, "manifest": True, "dtype": descr, "generation": 1}
     _check_grid(shape, dtype.itemsize, chunk, shard, codec)
     if is_native(dtype):
         tail: Shape = ()

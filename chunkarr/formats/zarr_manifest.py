@@ -38,6 +38,7 @@ from chunkarr.grid import Shape
 
 __all__ = [
     "ABSENT",
+    "ADVICE",
     "ENTRY",
     "NOT_RECORDED",
     "PAGE",

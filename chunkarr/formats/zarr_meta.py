@@ -66,6 +66,7 @@ class ArrayMeta:
     fill: np.ndarray[Any, Any]  # value of what is not stored: 0-d, of `stored`
     complete: bool  # every chunk was written: a missing one is an error
     generation: int  # counted by chunkarr; 0 for others' arrays
+    manifest: bool  # whether there must be a manifest of the chunks
 
     @property
     def chunk_bytes(self) -> int:
@@ -179,7 +180,7 @@ def meta_of(document: dict[str, Any], file: str, path: str) -> ArrayMeta:
     meta = ArrayMeta(
         path, shape, stored.newbyteorder("="), stored, chunk, shard, encoding,
         index_crc, index_first, prefix, separator, "", np.array(fill, stored),
-        bool(mark.get("complete")), mark.get("generation", 0),
+        bool(mark.get("complete")), mark.get("generation", 0), bool(mark.get("manifest")),
     )  # fmt: skip
     return _as_user_sees(meta, mark, fields)
 
@@ -326,5 +327,5 @@ def _v2(fields: Fields, path: str, attributes: dict[str, Any]) -> ArrayMeta:
     return ArrayMeta(
         path, shape, dtype, dtype, chunk, None, encoding, False, False,
         "", separator, "", np.array(fill_scalar(dtype, fields.document.get("fill_value"), fields), dtype),
-        bool(mark.get("complete")), mark.get("generation", 0),
+        bool(mark.get("complete")), mark.get("generation", 0), bool(mark.get("manifest")),
     )  # fmt: skip

@@ -160,8 +160,6 @@ class ZarrTarget(Target):
         self.recipe = (document, path, part, None, overwrite, durability)
         self.document = document
         self.path, self.part = path, part
-        # Forgotten, or at exit: only the process that made the hidden sibling may remove it.
-        self._drop = None if lock is None else weakref.finalize(self, _drop, part, lock, os.getpid())
         self.overwrite, self.durability = overwrite, durability
         self.meta = meta_of(document, os.path.join(path, "zarr.json"), path)
         self.shape, self.dtype = self.meta.shape, self.meta.dtype
@@ -169,6 +167,8 @@ class ZarrTarget(Target):
         self._objects = ObjectWriter(self.meta)
         self._made: set[str] = set()
         self._draft = Draft(path, first_root(self.meta, self.meta.generation, loose=False), None)
+        # Forgotten, or at exit: only the process that made the hidden sibling may remove it.
+        self._drop = None if lock is None else weakref.finalize(self, _drop, part, lock, os.getpid())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a recipe for writers, without the lock."""

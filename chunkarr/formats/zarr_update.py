@@ -297,5 +297,7 @@ def _document(file: str, shape: Shape) -> bytes:
 def _drop(transaction: Transaction, lock: fsio.ArrayLock) -> None:
     """Remove what was staged, if the process that began the change asks."""
     if lock.held:
-        transaction.abort()
-        unlock(transaction.path, lock)
+        try:
+            transaction.abort()
+        finally:
+            unlock(transaction.path, lock)

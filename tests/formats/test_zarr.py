@@ -320,7 +320,8 @@ def test_a_write_covers_many_boxes_and_any_strides(tmp_path):
     same(read(zarr_format.open(tmp_path / "a")), values)
     document = json.loads((tmp_path / "a/zarr.json").read_text())
     assert document["attributes"]["unit"] == "K"
-    assert document["attributes"]["chunkarr"] == {"v": 1, "complete": True, "dtype": "<f4", "generation": 1}
+    mark = {"v": 1, "complete": True, "manifest": True, "dtype": "<f4", "generation": 1}
+    assert document["attributes"]["chunkarr"] == mark
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
