@@ -10,7 +10,6 @@ import pytest
 
 import chunkarr as ca
 from chunkarr.cli import run
-from chunkarr.engine import verifying
 from chunkarr.errors import GenerationChangedError, MemoryBudgetError
 from chunkarr.formats.zarr import ZarrArray
 from tests.contracts.cases import CASES
@@ -60,8 +59,8 @@ def chunk_files(path):
     return sorted(os.path.join(folder, name) for folder, _, names in os.walk(os.path.join(path, "c")) for name in names)
 
 
-def test_problems_are_listed_by_all_shares(tmp_path, monkeypatch):
-    monkeypatch.setattr(verifying, "SHARE", 16)
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_problems_are_listed_by_all_shares(tmp_path, workers):
     path = str(tmp_path / "a.zarr")
     a = ca.save(path, VALUES, chunks=(2, 3, 3))
     files = chunk_files(path)
@@ -72,7 +71,8 @@ def test_problems_are_listed_by_all_shares(tmp_path, monkeypatch):
             byte = file.read(1)
             file.seek(5)
             file.write(bytes([byte[0] ^ 4]))
-    report = a.verify()
+    with ca.config.set(workers=workers):
+        report = a.verify()
     assert not report.ok
     assert len(report.problems) == len(files[::3])
     assert {p.error for p in report.problems} == {"CorruptChunkError"}
@@ -90,7 +90,7 @@ def test_an_array_that_changes_is_checked_again(tmp_path, monkeypatch):
     a = ca.save(tmp_path / "a.zarr", VALUES, chunks=(2, 3, 3))
     times = []
 
-    def problems(self, share=(0, 1)):
+    def problems(self, share, done):
         times.append(share)
         if len(times) < 3:
             raise GenerationChangedError("changed")
@@ -98,10 +98,31 @@ def test_an_array_that_changes_is_checked_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ZarrArray, "problems", problems)
     assert a.verify().ok
-    assert len(times) == 3
-    monkeypatch.setattr(ZarrArray, "problems", lambda self, share: (_ for _ in ()).throw(GenerationChangedError("no")))
+    assert len(times) >= 3
+    monkeypatch.setattr(
+        ZarrArray, "problems", lambda self, share, done: (_ for _ in ()).throw(GenerationChangedError("no"))
+    )
     with pytest.raises(GenerationChangedError, match="5 times"):
         a.verify()
+
+
+def test_a_check_ends_when_what_it_reports_to_fails(tmp_path):
+    a = ca.save(tmp_path / "a.zarr", VALUES, chunks=(2, 3, 3))
+
+    class Reporter:
+        def start(self, total, label):
+            self.done = []
+
+        def advance(self, nbytes):
+            self.done.append(nbytes)
+            if len(self.done) == 3:
+                raise KeyboardInterrupt
+
+        def close(self):
+            pass
+
+    with ca.config.set(workers=1), pytest.raises(KeyboardInterrupt):
+        a.verify(progress=Reporter())
 
 
 # --- commands --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from chunkarr.engine.reserve import RESERVE
 from chunkarr.engine.schedule import HERE, Run, call_tasks
 from chunkarr.errors import GenerationChangedError
 from chunkarr.formats.contract import PIECE
-from chunkarr.grid import Region, region_size, tiles
+from chunkarr.grid import region_size, tiles, whole
 from chunkarr.progress import reporter
 from chunkarr.settings import budget, config, scratch_directory, workers
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["find_problems"]
 
-SHARE = 32 << 20  # bytes that a task checks between two looks at whether the run was cancelled
 ATTEMPTS = 5  # times an array that others change is read again
 
 
@@ -51,13 +50,12 @@ def _once(stored: Stored, progress: bool | Reporter | None) -> list[Problem]:
     if held > allowed:
         raise memory_error("checking one chunk", held, allowed)
     count = min(workers(), allowed // max(1, held))
-    shares = max(1, min(total // SHARE, stored.grid.size if not stored.contiguous else total))
     chosen = reporter(config.get("progress", False) if progress is None else progress)
     with RESERVE.take(held * count, allowed):
         run = Run(scratch_directory(), chosen)
         chosen.start(total, "chunkarr")
         try:
-            calls = [(k, shares) for k in range(shares)]
+            calls = [(k, count) for k in range(count)]
             answers = call_tasks(run, (stored,), _check, calls, count, HERE, "verify")
         except BaseException:
             run.cancel()
@@ -65,22 +63,25 @@ def _once(stored: Stored, progress: bool | Reporter | None) -> list[Problem]:
         finally:
             run.close()
             chosen.close()
-    return [problem for answer in answers for problem in answer]
+    return sorted((problem for answer in answers for problem in answer), key=lambda p: (p.file, p.chunk))
 
 
 def _held(stored: Stored) -> int:
     """Return the bytes that checking one chunk holds."""
-    box: Region = tuple((0, min(s, n)) for s, n in zip(stored.grid.steps, stored.shape, strict=True))
+    if 0 in stored.shape:
+        return 0
+    extent = stored.grid.steps
     if stored.contiguous:
-        extent = next(iter(tiles(stored.shape, PIECE // max(1, stored.dtype.itemsize))), ((), stored.shape))[1]
-        box = tuple((0, n) for n in extent)
-    return region_size(box) * stored.dtype.itemsize + (stored.scratch_bytes(box) if region_size(box) else 0)
+        extent = tiles(stored.shape, PIECE // max(1, stored.dtype.itemsize))[0][1]
+    box = whole(extent)
+    return max(PIECE, region_size(box) * stored.dtype.itemsize) + stored.scratch_bytes(box)
 
 
 def _check(stored: Stored, share: int, shares: int, context: Context) -> list[Problem]:
     """Check one share."""
-    context.check()
-    found = list(stored.problems((share, shares)))
-    total = math.prod(stored.shape) * stored.dtype.itemsize
-    context.advance(total * (share + 1) // shares - total * share // shares)
-    return found
+
+    def done(nbytes: int) -> None:
+        context.check()
+        context.advance(nbytes)
+
+    return list(stored.problems((share, shares), done))

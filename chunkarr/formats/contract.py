@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
@@ -11,11 +11,15 @@ from typing import Any, Self
 import numpy as np
 
 from chunkarr.errors import CorruptChunkError, UnsupportedError
-from chunkarr.grid import Grid, Region, Shape, region_shape, tiles
+from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, tiles
 
-__all__ = ["Problem", "Stored", "Target", "Update"]
+__all__ = ["Problem", "Stored", "Target", "Update", "ignore"]
 
 PIECE = 4 << 20  # bytes read at once of an array without chunks
+
+
+def ignore(nbytes: int) -> None:
+    """Do nothing: nobody asked how far work is."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,12 @@ class Stored(ABC):
         """Return what tells `problems` that stored bytes changed; "" where nothing does: it only tries to read."""
         return ""
 
-    def problems(self, share: tuple[int, int] = (0, 1)) -> Iterator[Problem]:
+    def problems(self, share: tuple[int, int] = (0, 1), done: Callable[[int], object] = ignore) -> Iterator[Problem]:
         """Read everything and yield what is not as it was written; holds a chunk at a time.
 
         ``share`` (k, n) takes the k-th of n parts of the chunks, so that n threads do it together; what is
-        not part of a chunk belongs to share 0.
+        not part of a chunk belongs to share 0. ``done`` is called now and then with the bytes that were read
+        since; what it raises ends the search.
         """
         limit = PIECE // max(1, self.dtype.itemsize)
         boxes = (
@@ -111,6 +116,7 @@ class Stored(ABC):
                 self.read(box, np.empty(region_shape(box), self.dtype), np.empty(self.scratch_bytes(box), np.uint8))
             except (CorruptChunkError, OSError) as error:
                 yield Problem(self.path, str(box), self.path, type(error).__name__, str(error))
+            done(region_size(box) * self.dtype.itemsize)
 
 
 class Target(ABC):

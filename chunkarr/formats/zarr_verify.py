@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from chunkarr.formats.zarr_meta import ArrayMeta, BeyondError, read_meta
 from chunkarr.formats.zarr_objects import ObjectWriter, index_of_key, object_keys
 from chunkarr.formats.zarr_shards import ShardReader
 from chunkarr.formats.zarr_txn import Transaction, lock_array, settle, unlock
-from chunkarr.grid import Grid, Region, Shape, region_shape
+from chunkarr.grid import Grid, Region, Shape, region_shape, region_size
 
 if TYPE_CHECKING:
     from chunkarr.formats.zarr import ZarrArray
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["adopt", "problems"]
 
 
-def problems(array: ZarrArray, share: tuple[int, int]) -> Iterator[Problem]:
+def problems(array: ZarrArray, share: tuple[int, int], done: Callable[[int], object]) -> Iterator[Problem]:
     """Yield what is not as it was written; see `Stored.problems`. Reads every chunk and every page."""
     which, of = share
     if array.damage is not None:
@@ -59,7 +59,7 @@ def problems(array: ZarrArray, share: tuple[int, int]) -> Iterator[Problem]:
     grid = Grid(array.shape, array.meta.object_shape)
     for index in islice(product(*map(range, grid.counts)), which, None, of):
         if not bad.intersection(_pages(array, index)):
-            yield from _object_problems(array, index, grid.region(index))
+            yield from _object_problems(array, index, grid.region(index), done)
 
 
 def _page_problem(array: ZarrArray, number: int) -> Problem | None:
@@ -81,13 +81,14 @@ def _pages(array: ZarrArray, index: Shape) -> range:
     return range(first // PAGE, (first + root.per_object - 1) // PAGE + 1)
 
 
-def _object_problems(array: ZarrArray, index: Shape, box: Region) -> Iterator[Problem]:
+def _object_problems(array: ZarrArray, index: Shape, box: Region, done: Callable[[int], object]) -> Iterator[Problem]:
     """Yield what is wrong with one stored object, some MiB at a time; where something is, chunk by chunk."""
     meta = array.meta
     key = meta.key(index)
     file = os.path.join(array.path, key)
     found = False
     for region in _tiles(box, meta.chunk, max(1, PIECE // max(1, meta.chunk_bytes))):
+        done(region_size(region) * array.dtype.itemsize)
         if _error(array, region) is None:
             continue
         for chunk in _tiles(region, meta.chunk, 1):
