@@ -12,7 +12,7 @@ import os
 import time
 import weakref
 
-from chunkarr.errors import ArrayLockedError
+from chunkarr.errors import ArrayLockedError, UnsafeInputError
 from chunkarr.fsio import calls
 from chunkarr.fsio.publishing import try_hold
 from chunkarr.fsio.transfer import BASE_FLAGS
@@ -40,6 +40,8 @@ class ArrayLock:
     ------
     ArrayLockedError
         If another writer, in this process or another, still holds it then.
+    UnsafeInputError
+        If ``file`` is a symbolic link.
     """
 
     def __init__(self, file: str, array: str, timeout: float = 0.0, *, make: bool = True) -> None:
@@ -81,6 +83,8 @@ def _take(file: str, array: str, timeout: float, *, make: bool) -> int:
             fd = try_hold(file)
         except FileNotFoundError:
             # Not made yet, or removed or replaced by the writer that held it.
+            if os.path.islink(file):
+                raise UnsafeInputError(f"{file}: is a symbolic link, not a lock; remove it") from None
             if not make:
                 os.stat(file)
                 continue
