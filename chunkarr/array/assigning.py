@@ -10,7 +10,7 @@ import numpy as np
 from chunkarr.advanced import parse_advanced
 from chunkarr.array.drafts import Draft, UpdateDraft
 from chunkarr.array.expression import Expression
-from chunkarr.array.values import as_element, as_values, broadcasts, cast
+from chunkarr.array.values import as_element, as_values, broadcasts, cast, settled
 from chunkarr.graph import Node
 from chunkarr.ops import layout
 from chunkarr.ops.assign import Everywhere, Scattered, Setter, Somewhere
@@ -70,7 +70,8 @@ def set_view(view: Expression, make: Callable[[Draft | None, Node], What]) -> No
     draft, so that it raises its errors before anything is locked, and once with that of the transaction.
     """
     handle = check_writable(view)
-    make(None, view._node)  # noqa: SLF001
+    if handle.batch is None:
+        make(None, view._node)  # noqa: SLF001
     if not view.size:
         return
     with transaction(handle) as draft:
@@ -81,7 +82,9 @@ def set_view(view: Expression, make: Callable[[Draft | None, Node], What]) -> No
 
 def set_item(array: Any, key: Any, value: Any) -> None:
     """Do ``array[key] = value``."""
-    check_writable(array)
+    handle = array._handle  # noqa: SLF001
+    if handle is None or not handle.stored.writable:
+        check_writable(array)
     fields = isinstance(key, str) or (isinstance(key, list) and key and all(isinstance(k, str) for k in key))
     if fields or is_basic(key):
         view = array[key]
@@ -135,7 +138,7 @@ def _basic(value: Any, *, single: bool) -> Callable[[Draft | None, Node], What]:
                 ready.append(as_element(value, view.dtype))
             return Everywhere(()), (ready[0],)
         if not ready:
-            ready.append(as_values(value, view.dtype, view.ndim))
+            ready.append(settled(as_values(value, view.dtype, view.ndim), view.dtype))
         node = cast(broadcasts(seen_by(draft, ready[0]), view.shape), view.dtype, quiet=draft is None)
         return Everywhere(node.shape), (node,)
 
@@ -172,7 +175,7 @@ def _masked(mask: Any, value: Any, array: Expression) -> Callable[[Draft | None,
     """
     ndim = mask.ndim
     rest = array.shape[ndim:]
-    values = as_values(value, array.dtype, None)
+    values = settled(as_values(value, array.dtype, None), array.dtype)
     if not rest and values.ndim > 1:
         raise TypeError(
             "NumPy boolean array indexing assignment requires a 0 or 1-dimensional input, input has "
@@ -198,7 +201,7 @@ def _scattered(advanced: Advanced, value: Any, ufunc: np.ufunc | None = None) ->
 
     def make(draft: Draft | None, view: Node) -> What:
         if not ready:
-            ready.append(as_values(value, view.dtype, None))
+            ready.append(settled(as_values(value, view.dtype, None), view.dtype))
         node = cast(broadcasts(seen_by(draft, ready[0]), advanced.shape), view.dtype, quiet=draft is None)
         return Scattered(advanced, node.shape, ufunc), (node,)
 

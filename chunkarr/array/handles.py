@@ -26,11 +26,11 @@ __all__ = ["Handle", "handle_of", "renewed"]
 class Attached(Load):
     """A stored array read through a handle, which the Arrays that are views of it share."""
 
-    __slots__ = ("handle",)
+    __slots__ = ("grid", "handle")
 
-    def __init__(self, stored: Stored, handle: Handle) -> None:
+    def __init__(self, stored: Stored, handle: Handle, grid: Grid) -> None:
         super().__init__(stored)
-        self.handle = weakref.ref(handle)
+        self.handle, self.grid = weakref.ref(handle), grid
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what is read, not the handle: that belongs to this process."""
@@ -55,8 +55,8 @@ class Handle:
         self.lock = threading.RLock()  # of threads that change the array through this handle
 
     def _attached(self, stored: Stored) -> Node:
-        node = load(stored)
-        return Node(Attached(stored, self), (), node.grid)
+        grid = load(stored).grid
+        return Node(Attached(stored, self, grid), (), grid)
 
     @property
     def stored(self) -> Stored:
@@ -78,7 +78,7 @@ class Handle:
 
     def again(self, node: Node) -> Node:
         """Return another node of what ``node`` of `attach` reads, at its present generation."""
-        return Node(Attached(node.op.stored, self), (), node.grid)  # type: ignore[attr-defined]
+        return Node(Attached(node.op.stored, self, node.grid), (), node.grid)  # type: ignore[attr-defined]
 
     def attach(self, stored: Stored) -> Node:
         """Return a node that reads another state of the array, of which views are views of this handle."""
@@ -109,12 +109,17 @@ def renewed(node: Node, root: Node) -> Node:
         (node,) = node.inputs
     if node.op is root.op:
         root = node
-    elif node.grid != load(node.op.stored).grid:  # type: ignore[attr-defined]
+    elif node.grid != _natural(node.op):
         root = Node(root.op, (), Grid(root.shape, node.grid.steps, node.grid.firsts))  # as rechunk asked
     below = root
     for link in reversed(chain):
         below = _link(link, below, root)
     return below
+
+
+def _natural(op: Any) -> Grid:
+    """Return the grid that the array that ``op`` reads has unless `rechunk` gave it another."""
+    return op.grid if isinstance(op, Attached) else load(op.stored).grid
 
 
 def _link(link: Node, below: Node, root: Node) -> Node:

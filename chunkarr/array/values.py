@@ -14,7 +14,9 @@ from chunkarr.ops import elementwise, layout
 from chunkarr.ops.sources import constant
 from chunkarr.selection import Pick, Stride
 
-__all__ = ["as_element", "as_values", "broadcasts", "cast"]
+__all__ = ["as_element", "as_values", "broadcasts", "cast", "settled"]
+
+SMALL = 1 << 16  # bytes of values that are cast at once
 
 
 def as_element(value: Any, dtype: np.dtype[Any]) -> Node:
@@ -49,6 +51,13 @@ def as_values(value: Any, dtype: np.dtype[Any], ndim: int | None) -> Any:
     return stand_in
 
 
+def settled(value: Any, dtype: np.dtype[Any]) -> Any:
+    """Return a small ndarray as a constant of ``dtype``, with what NumPy warns of or raises; others as they are."""
+    if not isinstance(value, np.ndarray) or value.nbytes > SMALL:
+        return value
+    return constant(value if value.dtype == dtype else value.astype(dtype))
+
+
 def broadcasts(value: Any, shape: Shape) -> Any:
     """Return ``value`` without leading axes of size 1 that are too many, if it broadcasts to ``shape``.
 
@@ -72,7 +81,10 @@ def _plain(shape: Shape) -> str:
 
 
 def cast(value: Any, dtype: np.dtype[Any], *, quiet: bool = False) -> Node:
-    """Return the node of ``value`` cast as assignment casts: to anything, with NumPy's warnings unless ``quiet``."""
+    """Return the node of ``value`` cast as assignment casts: to anything, with NumPy's warnings unless ``quiet``.
+
+    Of a small ndarray the caller casts with `settled` first, once.
+    """
     node = value if isinstance(value, Node) else as_node(value)
     if node.dtype.kind == "c" and dtype.kind in "iuf":
         if not quiet:  # here, because NumPy would warn in each task

@@ -9,6 +9,7 @@ import numpy as np
 
 from chunkarr.engine.reserve import RESERVE
 from chunkarr.formats.cache import CHUNKS, Cached
+from chunkarr.formats.memory import MemoryStored
 from chunkarr.graph import Barrier, Load, Node, topological
 from chunkarr.plan.fuse import flatten
 from chunkarr.plan.program import Flags, compile_flow, run
@@ -28,6 +29,8 @@ def compute_small(nodes: Sequence[Node], budget: int, flags: Flags) -> list[np.n
     nbytes = sum(math.prod(n.shape) * n.dtype.itemsize for n in nodes)
     if nbytes > min(SMALL, budget // 8) or any(0 in n.shape for n in nodes):
         return None
+    if all(isinstance(n.op, Load) and isinstance(n.op.stored, MemoryStored) for n in nodes):
+        return [n.op.stored.array.copy() for n in nodes]  # type: ignore[attr-defined]
     order = topological(nodes)
     if any(isinstance(n.op, Barrier) and n.memo is None for n in order):
         return None
