@@ -20,9 +20,9 @@ from numpy import (
 
 from chunkarr.array import Array
 from chunkarr.errors import (
-    CancelledError, ChunkarrError, CorruptChunkError, FormatError, GridError, MemoryBudgetError, MetadataError,
-    MissingChunkError, OptionError, ResumeMismatchError, StaleExpressionError, TargetExistsError,
-    UnsafeInputError, UnsupportedError,
+    ArrayLockedError, CancelledError, ChunkarrError, CommittedNotAppliedError, CorruptChunkError, ForeignChangeError,
+    FormatError, GenerationChangedError, GridError, MemoryBudgetError, MetadataError, MissingChunkError, OptionError,
+    ResumeMismatchError, StaleExpressionError, TargetExistsError, UnsafeInputError, UnsupportedError,
 )
 from chunkarr.functions import (
     abs, absolute, acos, acosh, add, all, allclose, amax, amin, angle, any, append, arange, arccos, arccosh, arcsin,
@@ -48,40 +48,39 @@ from chunkarr.functions import (
 from chunkarr.io import asarray, compute, load, open, save
 from chunkarr.jobs import convert, rechunk
 from chunkarr.settings import config
-from chunkarr.upkeep import recover
+from chunkarr.upkeep import adopt, recover
 
 __all__ = [
-    "Array", "CancelledError", "ChunkarrError", "CorruptChunkError", "FormatError", "GridError",
-    "MemoryBudgetError", "MetadataError", "MissingChunkError", "OptionError", "ResumeMismatchError",
-    "StaleExpressionError", "TargetExistsError", "UnsafeInputError", "UnsupportedError", "abs", "absolute",
-    "acos", "acosh", "add", "all", "allclose", "amax", "amin", "angle", "any", "append", "arange", "arccos",
-    "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "around", "array_equal",
-    "array_equiv", "array_split", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d",
-    "atleast_2d", "atleast_3d", "average", "bitwise_and", "bitwise_count", "bitwise_invert",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block",
-    "block_reduce", "bool", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil", "clip",
-    "column_stack", "compare", "complex128", "complex64", "compute", "concat", "concatenate", "config", "conj",
-    "conjugate", "convert", "copy", "copysign", "cos", "cosh", "count_nonzero", "cross", "cumprod", "cumsum",
+    "Array", "ArrayLockedError", "CancelledError", "ChunkarrError", "CommittedNotAppliedError", "CorruptChunkError",
+    "ForeignChangeError", "FormatError", "GenerationChangedError", "GridError", "MemoryBudgetError", "MetadataError",
+    "MissingChunkError", "OptionError", "ResumeMismatchError", "StaleExpressionError", "TargetExistsError",
+    "UnsafeInputError", "UnsupportedError", "abs", "absolute", "acos", "acosh", "add", "adopt", "all", "allclose",
+    "amax", "amin", "angle", "any", "append", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
+    "arctanh", "argmax", "argmin", "around", "array_equal", "array_equiv", "array_split", "asarray", "asin", "asinh",
+    "astype", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bitwise_and",
+    "bitwise_count", "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "block", "block_reduce", "bool", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil",
+    "clip", "column_stack", "compare", "complex128", "complex64", "compute", "concat", "concatenate", "config",
+    "conj", "conjugate", "convert", "copy", "copysign", "cos", "cosh", "count_nonzero", "cross", "cumprod", "cumsum",
     "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete", "diagonal", "diff", "divide", "divmod",
     "dot", "dsplit", "dstack", "e", "ediff1d", "empty", "empty_like", "equal", "euler_gamma", "exp", "exp2",
     "expand_dims", "expm1", "eye", "fabs", "finfo", "fix", "flip", "fliplr", "flipud", "float16", "float32",
     "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frexp", "fromfunction", "full",
     "full_like", "gcd", "greater", "greater_equal", "heaviside", "hsplit", "hstack", "hypot", "i0", "identity",
-    "iinfo", "imag", "indices", "inf", "inner", "insert", "int16", "int32", "int64", "int8", "invert",
-    "isclose", "iscomplex", "iscomplexobj", "isdtype", "isfinite", "isinf", "isnan", "isnat", "isneginf",
-    "isposinf", "isreal", "isrealobj", "lcm", "ldexp", "left_shift", "less", "less_equal", "linspace", "load",
-    "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mod",
-    "modf", "moveaxis", "multiply", "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum",
-    "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis",
-    "nextafter", "not_equal", "ones", "ones_like", "open", "outer", "pad", "permute_dims", "pi", "positive",
-    "pow", "power", "prod", "ptp", "rad2deg", "radians", "ravel", "real", "real_if_close", "rechunk",
-    "reciprocal", "recover", "remainder", "repeat", "reshape", "result_type", "right_shift", "rint", "roll", "rollaxis",
-    "rot90", "round", "save", "select", "shape", "sign", "signbit", "sin", "sinc", "sinh", "size", "spacing",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "tan", "tanh",
-    "tensordot", "tile", "trace", "transpose", "trapezoid", "tri", "tril", "triu", "true_divide", "trunc",
-    "uint16", "uint32", "uint64", "uint8", "unstack", "var", "vdot", "vecdot", "vsplit", "vstack", "where",
-    "zeros", "zeros_like",
+    "iinfo", "imag", "indices", "inf", "inner", "insert", "int16", "int32", "int64", "int8", "invert", "isclose",
+    "iscomplex", "iscomplexobj", "isdtype", "isfinite", "isinf", "isnan", "isnat", "isneginf", "isposinf", "isreal",
+    "isrealobj", "lcm", "ldexp", "left_shift", "less", "less_equal", "linspace", "load", "log", "log10", "log1p",
+    "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul",
+    "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mod", "modf", "moveaxis", "multiply",
+    "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin",
+    "nanprod", "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nextafter", "not_equal", "ones",
+    "ones_like", "open", "outer", "pad", "permute_dims", "pi", "positive", "pow", "power", "prod", "ptp", "rad2deg",
+    "radians", "ravel", "real", "real_if_close", "rechunk", "reciprocal", "recover", "remainder", "repeat", "reshape",
+    "result_type", "right_shift", "rint", "roll", "rollaxis", "rot90", "round", "save", "select", "shape", "sign",
+    "signbit", "sin", "sinc", "sinh", "size", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "subtract", "sum", "swapaxes", "tan", "tanh", "tensordot", "tile", "trace", "transpose", "trapezoid", "tri",
+    "tril", "triu", "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "var", "vdot", "vecdot",
+    "vsplit", "vstack", "where", "zeros", "zeros_like",
 ]
 
 __version__ = "0.1.0"

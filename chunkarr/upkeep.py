@@ -1,4 +1,4 @@
-"""Put an array in order after a writer was killed, or after another writer changed it."""
+"""Put an array in order after a writer was killed, or after another program changed it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from chunkarr import fsio
 from chunkarr.array.saving import Path
-from chunkarr.errors import MetadataError
-from chunkarr.formats import journal, zarr_json, zarr_txn
-from chunkarr.formats.table import split_member
+from chunkarr.errors import ForeignChangeError, MetadataError
+from chunkarr.formats import journal, zarr_json, zarr_txn, zarr_verify
+from chunkarr.formats.table import place_of, split_member
 from chunkarr.formats.zarr_manifest import PLACE
 
-__all__ = ["RecoverReport", "recover"]
+__all__ = ["RecoverReport", "adopt", "recover"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,59 @@ def recover(path: Path, *, drop_unfinished: bool = False) -> RecoverReport:
     done += [f"removed an unfinished output, {part}" for part in removed]
     left = tuple(part for part in fsio.unfinished(file) if os.path.lexists(part))
     return RecoverReport(os.fspath(path), tuple(done), left)
+
+
+def adopt(path: Path) -> str:
+    """Accept what another program made of the array at ``path``; return what was done, as a sentence.
+
+    What chunkarr recorded about its chunks is replaced by what they are now, so that reading it raises
+    no more. It is not for damage: chunks that cannot be decoded are refused, and nothing is changed.
+
+    Parameters
+    ----------
+    path : path
+        A Zarr array, also ``group.zarr::member``; or a file for which a committed change waits that
+        can no longer be put in place, because another program wrote to the file since.
+
+    Raises
+    ------
+    CorruptChunkError
+        If a chunk is damaged.
+    ArrayLockedError
+        If a writer is at work.
+    UnsupportedError
+        If chunkarr reads the array through zarr-python, and so records nothing about it.
+
+    Examples
+    --------
+    >>> import tempfile, zarr, chunkarr as ca
+    >>> with tempfile.TemporaryDirectory() as d:
+    ...     a = ca.save(d + "/x.zarr", ca.arange(10))
+    ...     zarr.open_array(d + "/x.zarr", mode="r+")[3] = 33
+    ...     print(ca.adopt(d + "/x.zarr"))
+    ...     print(ca.open(d + "/x.zarr")[3])
+    recorded 1 stored chunks or shards as they are now: 1 differ from what was recorded, 0 are not there and read as \
+the fill value
+    33
+    """
+    place = place_of(os.fspath(path))
+    if os.path.isdir(place):
+        return zarr_verify.adopt(place)
+    try:
+        done = journal.recover(place)
+    except ForeignChangeError:
+        return _drop_commit(journal.resolve(place))
+    return done or "nothing is recorded about the content of this file, so there is nothing to adopt"
+
+
+def _drop_commit(file: str) -> str:
+    """Remove a committed change of a file that another program has changed since."""
+    lock = fsio.ArrayLock(file, file, 0.0, make=False)
+    try:
+        fsio.discard(journal.commit_file(file))
+    finally:
+        lock.release()
+    return "dropped a committed change that another writer of the file made impossible; the file stays as it is"
 
 
 def _arrays(file: str) -> list[str]:

@@ -7,11 +7,12 @@ import os
 
 import numpy as np
 import pytest
+import zarr
 
 import chunkarr as ca
 from chunkarr import fsio, upkeep
 from chunkarr.cli import run
-from chunkarr.errors import ArrayLockedError
+from chunkarr.errors import ArrayLockedError, ForeignChangeError
 from chunkarr.formats.table import open_stored
 from chunkarr.fsio import calls
 
@@ -164,3 +165,82 @@ def test_all_arrays_in_a_directory_are_recovered(tmp_path, command):
     code, out, _ = command("recover", root, "--json")
     assert (code, json.loads(out)["done"]) == (0, [])
     assert command("recover", root, "--quiet") == (0, "", "")
+
+
+# --- adopt -----------------------------------------------------------------------------------------
+
+
+def test_what_another_program_changed_can_be_adopted(tmp_path, command):
+    path = str(tmp_path / "g.zarr" / "a")
+    os.makedirs(os.path.dirname(path))
+    save(path, format="zarr")
+    zarr.open_array(path, mode="r+")[3, 3] = -5
+    with pytest.raises(ForeignChangeError, match="adopt"):
+        ca.load(path)
+    assert not ca.open(path).verify().ok
+    code, out, err = command("adopt", f"{tmp_path / 'g.zarr'}::a")
+    assert (code, err) == (0, "")
+    assert "1 differ" in out
+    expected = OLD.copy()
+    expected[3, 3] = -5
+    np.testing.assert_array_equal(ca.load(path), expected)
+    assert ca.open(path).verify().ok
+    assert json.loads(command("adopt", path, "--json")[1])["done"].count("0 differ") == 1
+
+
+def test_another_shape_can_be_adopted(tmp_path):
+    path = str(tmp_path / "a.zarr")
+    save(path)
+    zarr.open_array(path, mode="r+").resize((900, 11))
+    assert not ca.open(path).verify().ok
+    assert "recorded" in ca.adopt(path)
+    a = ca.open(path)
+    assert a.shape == (900, 11)
+    assert a.verify().ok
+    np.testing.assert_array_equal(a[:, :8].compute(), OLD)
+    np.testing.assert_array_equal(a[:, 8:].compute(), 0)
+
+
+def test_damage_is_not_adopted(tmp_path, command):
+    path = str(tmp_path / "a.zarr")
+    save(path)
+    file = os.path.join(path, "c", "1", "0")
+    os.truncate(file, os.path.getsize(file) - 3)
+    code, out, err = command("adopt", path)
+    assert (code, out) == (1, "")
+    assert "c/1/0" in err
+    assert not ca.open(path).verify().ok
+    assert command("adopt", tmp_path / "none.zarr")[0] == 1
+
+
+def test_a_file_that_another_program_changed_can_drop_a_committed_change(tmp_path):
+    path = str(tmp_path / "a.npy")
+    save(path)
+    at = 0
+    while not os.path.exists(tmp_path / ".a.npy.commit"):
+        assert killed(assign, path, at)
+        at += 1
+    other = OLD.copy()
+    other[:, 5] = 5
+    time = os.stat(path).st_mtime_ns
+    with open(path, "r+b") as file:  # another program, not knowing that a change waits
+        file.seek(-OLD.nbytes, os.SEEK_END)
+        file.write(other.tobytes())
+    os.utime(path, ns=(time + 10**9, time + 10**9))
+    with pytest.raises(ForeignChangeError):
+        upkeep.recover(path)
+    assert "dropped" in ca.adopt(path)
+    np.testing.assert_array_equal(ca.load(path), other)
+    assert os.listdir(tmp_path) == ["a.npy"]
+    assert "nothing to adopt" in ca.adopt(path)
+
+
+def test_adopting_a_file_finishes_a_committed_change(tmp_path):
+    path = str(tmp_path / "a.npy")
+    save(path)
+    at = 0
+    while not os.path.exists(tmp_path / ".a.npy.commit"):
+        assert killed(assign, path, at)
+        at += 1
+    ca.adopt(path)
+    np.testing.assert_array_equal(ca.load(path), NEW)

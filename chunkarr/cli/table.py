@@ -28,6 +28,7 @@ COMMANDS = (
     Row("digest", "chunkarr.cli.digest", "Print what equal arrays have in common, whatever their format."),
     Row("diff", "chunkarr.cli.diff", "Compare the arrays in two files, of any formats."),
     Row("recover", "chunkarr.cli.recover", "Finish or drop what a killed writer left."),
+    Row("adopt", "chunkarr.cli.adopt", "Accept what another program changed in a Zarr array."),
     Row("demo", "chunkarr.cli.demo", "Show the main job on made-up camera frames, and check it."),
 )
 

@@ -20,6 +20,7 @@ __all__ = [
     "format_of_new",
     "identify",
     "open_stored",
+    "place_of",
     "place_of_new",
     "split_member",
 ]
@@ -272,6 +273,20 @@ def _locate(row: Format, file: str, member: str | None) -> tuple[str, dict[str, 
     if any(part in (".", "..") for part in parts):
         raise UnsafeInputError(f"{file}: member {member!r} leads outside")
     return os.path.join(file, *parts), {}
+
+
+def place_of(path: str) -> str:
+    """Return the file or directory that an array is in, which is there already.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at ``path``.
+    """
+    file, member = split_member(path)
+    if not os.path.exists(file):
+        raise FileNotFoundError(2, os.strerror(2), file)
+    return _locate(identify(file), file, member)[0]
 
 
 def place_of_new(path: str, format: str | None = None) -> tuple[Format, str, dict[str, Any]]:  # noqa: A002
