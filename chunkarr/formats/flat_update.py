@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from chunkarr import fsio
-from chunkarr.errors import CommittedNotAppliedError, GenerationChangedError, UnsupportedError
+from chunkarr.errors import CommittedNotAppliedError, UnsupportedError
 from chunkarr.formats import journal
 from chunkarr.formats.contract import Stored, Update
 from chunkarr.formats.flat import check_block
 from chunkarr.formats.patch import Patch
-from chunkarr.formats.runs import bytes_moved, change_block, file_generation, read_block, staging
+from chunkarr.formats.runs import bytes_moved, change_block, read_block, staging
 from chunkarr.fsio import ArrayLock
 from chunkarr.grid import Grid, Region, Shape, region_shape
 
@@ -122,13 +122,12 @@ class FlatUpdate(Update):
         return _Staged(self, self._patch)
 
     def commit(self) -> None:
-        """Make the change; see `journal.commit` for when it is made."""
+        """Make the change; see `journal` for when it is made."""
         if not self._close.alive or self._broken:
             raise RuntimeError(f"{self.file}: a change is committed or aborted once, and not after a failed write")
         try:
-            self._refuse_foreign_changes()
             if self._patch.marks.any() or self.shape != self.before.shape:
-                self._commit()
+                journal.make(self._patch, self.file, self._generation, self._durability)
         except CommittedNotAppliedError:
             self.before.resized(self.shape)
             raise
@@ -136,21 +135,6 @@ class FlatUpdate(Update):
             self.before.resized(self.shape)
         finally:
             self._close()
-
-    def _commit(self) -> None:
-        patch, state = self._patch, os.stat(self.file)
-        own = os.fstat(patch.fd)
-        alone = state.st_nlink == 1 and (own.st_uid, own.st_gid) == (state.st_uid, state.st_gid)
-        how = journal.replace if alone and 2 * patch.changed > patch.size else journal.commit
-        how(patch, self.file, self._generation, self._durability)
-
-    def _refuse_foreign_changes(self) -> None:
-        now = file_generation(self.file)
-        if now != self._generation:
-            raise GenerationChangedError(
-                f"{self.file}: another program changed it meanwhile: (size, mtime_ns, inode) was {self._generation}, "
-                f"is {now}; nothing was done, open it again"
-            )
 
     def abort(self) -> None:
         """Forget the change; never raises."""

@@ -14,8 +14,9 @@ import numpy as np
 
 from chunkarr.errors import FormatError, GridError, OptionError, UnsupportedError
 from chunkarr.formats.contract import Stored, Target
+from chunkarr.formats.file_stored import check_access
 from chunkarr.formats.flat import check_order, check_shape
-from chunkarr.formats.flat_stored import FlatStored, check_access
+from chunkarr.formats.flat_stored import FlatStored
 from chunkarr.formats.hdf5_access import data_sets, find, naming, opened
 from chunkarr.formats.hdf5_filters import Filter
 from chunkarr.formats.hdf5_layout import Layout, describe

@@ -1,12 +1,10 @@
 """Write new HDF5 files: chunks are encoded in the calling threads, the library only files them.
 
-The library writes through `_Part`, so that a full disk never reaches it: after a failed write the file
-is lost anyway, and a library that saw the failure cannot close the file and dies with the process.
+The library writes through a `PartFile`, see `hdf5_io`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -25,6 +23,7 @@ from chunkarr.formats.contract import Target
 from chunkarr.formats.flat import Order, check_block
 from chunkarr.formats.hdf5_access import LOCK, naming
 from chunkarr.formats.hdf5_filters import Filter, encode, encoded_bound, gather
+from chunkarr.formats.hdf5_io import PartFile
 from chunkarr.formats.hdf5_layout import ATTRIBUTE, storage_dtype
 from chunkarr.formats.runs import plain, staging, write_block
 from chunkarr.grid import Grid, Region, Shape, region_shape, region_slices
@@ -47,75 +46,6 @@ def default_chunks(shape: Shape, itemsize: int) -> Shape:
         axis = chunk.index(max(chunk))
         chunk[axis] = -(-chunk[axis] // 2)
     return tuple(chunk)
-
-
-class _Part:
-    """The unfinished file, as the library sees it: positional reads and writes that never fail."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.fd = fsio.open_write(path)
-        self.failure: BaseException | None = None
-        self.file: h5py.File | None = None  # what writes here, while it is open
-        self._at = 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset if whence == os.SEEK_SET else os.fstat(self.fd).st_size + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size: int) -> bytes:
-        buffer = bytearray(size)
-        return bytes(buffer[: self.readinto(buffer)])
-
-    def readinto(self, buffer: Any) -> int:
-        if self.failure is not None:
-            return 0
-        view = memoryview(buffer).cast("B")
-        count = max(0, min(view.nbytes, os.fstat(self.fd).st_size - self._at))
-        fsio.read_into(self.fd, view[:count], self._at, self.path)
-        self._at += count
-        return count
-
-    def write(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        if self.failure is None:
-            try:
-                fsio.write_at(self.fd, view, self._at, self.path)
-            except BaseException as error:  # noqa: BLE001 - raised by the target
-                self.failure = error
-        self._at += view.nbytes
-        return view.nbytes
-
-    def write_at(self, buffer: Any, offset: int) -> None:
-        fsio.write_at(self.fd, buffer, offset, self.path)
-
-    def truncate(self, size: int) -> int:
-        if self.failure is None:
-            try:
-                fsio.calls.truncate(self.fd, size)
-            except OSError as error:
-                self.failure = error
-        return size
-
-    def flush(self) -> None:
-        """Do nothing: the file is synced when it is whole."""
-
-    def raise_failure(self) -> None:
-        if self.failure is not None:
-            raise self.failure
-
-    def close(self) -> None:
-        """Close for good; what the library has not written by now is dropped."""
-        self.failure = self.failure or RuntimeError(f"{self.path}: was committed or aborted")
-        # Not under LOCK: finalizers come here, in a thread that may hold the library's own lock.
-        if self.file is not None:
-            with contextlib.suppress(Exception):
-                self.file.close()
-            self.file = None
-        os.close(self.fd)
 
 
 class _Hdf5Target(Target):
@@ -141,7 +71,7 @@ class _Hdf5Target(Target):
         fsio.refuse_existing(path, overwrite)
         fsio.sweep(path)
         self._part, lock = fsio.new_part(path)
-        self._io = _Part(self._part)
+        self._io = PartFile(self._part)
         self._drop = weakref.finalize(self, _drop, self._io, lock, os.getpid())
 
     def __reduce__(self) -> NoReturn:
@@ -171,13 +101,6 @@ class _Hdf5Target(Target):
         self._io.raise_failure()
         return dataset
 
-    def _close_library(self) -> None:
-        """Let the library write what it holds, and close."""
-        if self._io.file is not None:
-            self._io.file.close()
-            self._io.file = None
-        self._io.raise_failure()
-
     def commit(self) -> None:
         """Make the file appear under its name; see `Target.commit`."""
         if not self._drop.alive:
@@ -200,7 +123,7 @@ class _Hdf5Target(Target):
         self._drop()
 
 
-def _drop(io: _Part, lock: int, pid: int) -> None:
+def _drop(io: PartFile, lock: int, pid: int) -> None:
     """Remove an unfinished file and release it; a forked child leaves its parent's alone."""
     io.close()
     if os.getpid() == pid:
@@ -222,7 +145,7 @@ class ContiguousTarget(_Hdf5Target):
             dataset = self._create(made)
             with LOCK, naming(path, self.member):
                 self._offset = dataset.get_offset()
-                self._close_library()
+                self._io.close_library()
         except BaseException:
             self.abort()
             raise
@@ -326,7 +249,7 @@ class ChunkedTarget(_Hdf5Target):
         """Check that every chunk was written, and write what the library still holds."""
         with LOCK, naming(self.path, self.member):
             written = self._dataset.get_num_chunks()
-            self._close_library()
+            self._io.close_library()
         if written != self.grid.size:
             raise MissingChunkError(
                 f"{self.path}: {self.grid.size - written} of {self.grid.size} chunks were not written"

@@ -40,16 +40,15 @@ from chunkarr.formats.runs import file_generation
 from chunkarr.fsio import ArrayLock, Durability, calls
 
 __all__ = [
-    "commit",
     "commit_file",
     "finish",
     "hold",
     "journal_file",
+    "make",
     "pending",
     "publish",
     "read_stable",
     "recover",
-    "replace",
     "resolve",
     "settle",
     "tidy",
@@ -144,15 +143,18 @@ def _finish_if_free(file: str) -> bool:
         return False
     except OSError as error:
         raise CommittedNotAppliedError(
-            f"{file}: a committed change waits in {commit_file(file)} and could not be put in place: {error}; "
-            "open it where it can be written"
+            error.errno,
+            f"a committed change waits in {commit_file(file)} and could not be put in place ({error}); "
+            "open the array where it can be written",
+            file,
         ) from error
     return True
 
 
 def tidy(file: str) -> None:
-    """Finish or drop what a killed writer of ``file`` left, if it is gone; for opening to write."""
+    """Finish or drop what killed writers of ``file`` left; for opening to write."""
     settle(file)
+    fsio.sweep(file, keep_unfinished=True)
     if os.path.lexists(journal_file(file)):
         with contextlib.suppress(ArrayLockedError):
             recover(file)
@@ -180,7 +182,7 @@ def read_stable(file: str, look: Callable[[Generation], T]) -> T:
 # --- committing ----------------------------------------------------------------------------------
 
 
-def commit(patch: Patch, file: str, generation: Generation, durability: Durability) -> None:
+def _commit(patch: Patch, file: str, generation: Generation, durability: Durability) -> None:
     """Make the changes of ``patch``, which lies in the journal file, those of ``file``: seal, rename, copy.
 
     ``generation`` is that of the file. An error before the commit point is raised as it is.
@@ -193,7 +195,8 @@ def commit(patch: Patch, file: str, generation: Generation, durability: Durabili
     name = commit_file(file)
     target = fsio.open_write(file)
     try:
-        redo = Redo.seal(patch, target, file, generation[1])
+        redo = Redo.of(patch, target, file, generation[1])
+        redo.seal(patch.fd, patch.path)
         if durability == "full":
             fsio.sync_file(patch.fd)
         _rename(patch.path, name)
@@ -227,8 +230,10 @@ def _finishing(file: str, name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise CommittedNotAppliedError(
-            f"{file}: the change is committed in {name} and will not be lost, but could not be put in place: {error}; "
-            "the next open does it"
+            error.errno,
+            f"the change is committed in {name} and will not be lost, but could not be put in place ({error}); "
+            "the next open does it",
+            file,
         ) from error
 
 
@@ -255,7 +260,47 @@ def _drop(name: str, durability: Durability) -> None:
         fsio.sync_dir(os.path.dirname(name))
 
 
-def replace(patch: Patch, file: str, generation: Generation, durability: Durability) -> None:
+def make(patch: Patch, file: str, generation: Generation, durability: Durability, *, guarded: bool = True) -> None:
+    """Make the changes of ``patch`` those of ``file``, in the way that writes less: by copying or by replacing.
+
+    ``generation`` is that of the file when the change began; without ``guarded`` changes are copied without
+    a journal: a process that dies meanwhile leaves a mix.
+
+    Raises
+    ------
+    GenerationChangedError
+        If another program changed the file meanwhile; nothing is done.
+    CommittedNotAppliedError
+        If the change was committed, but is not in its place.
+    """
+    now = file_generation(file)
+    if now != generation:
+        raise GenerationChangedError(
+            f"{file}: another program changed it meanwhile: (size, mtime_ns, inode) was {generation}, "
+            f"is {now}; nothing was done, open it again"
+        )
+    old, new = os.stat(file), os.fstat(patch.fd)
+    # A new file would take the names of other links, and other owners.
+    alone = old.st_nlink == 1 and (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid)
+    if not guarded:
+        _copy(patch, file, generation, durability)
+    elif alone and 2 * patch.changed > patch.size:
+        _replace(patch, file, generation, durability)
+    else:
+        _commit(patch, file, generation, durability)
+
+
+def _copy(patch: Patch, file: str, generation: Generation, durability: Durability) -> None:
+    target = fsio.open_write(file)
+    try:
+        Redo.of(patch, target, file, generation[1]).apply(patch.fd, target, file)
+        if durability == "full":
+            fsio.sync_file(target)
+    finally:
+        os.close(target)
+
+
+def _replace(patch: Patch, file: str, generation: Generation, durability: Durability) -> None:
     """Complete ``patch`` and let it take the place of ``file``, with its permissions.
 
     Raises
@@ -274,7 +319,7 @@ def replace(patch: Patch, file: str, generation: Generation, durability: Durabil
             fsio.sync_dir(os.path.dirname(file))
         except OSError as error:
             raise CommittedNotAppliedError(
-                f"{file}: the change is made, but the disk did not confirm it: {error}"
+                error.errno, f"the change is made, but the disk did not confirm it ({error})", file
             ) from error
 
 

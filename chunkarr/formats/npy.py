@@ -19,8 +19,9 @@ import numpy as np
 from chunkarr import fsio
 from chunkarr.errors import FormatError, OptionError, UnsafeInputError, UnsupportedError
 from chunkarr.formats import journal
+from chunkarr.formats.file_stored import Access, check_access
 from chunkarr.formats.flat import FlatTarget, Order, check_order, check_shape
-from chunkarr.formats.flat_stored import FlatStored, check_access
+from chunkarr.formats.flat_stored import FlatStored
 from chunkarr.grid import Shape
 
 __all__ = ["create", "header_bytes", "open"]
@@ -74,11 +75,13 @@ def open(  # noqa: A001 - every format has an `open`
     ((3, 2), dtype('>i4'), 'F')
     """
     access = check_access(path, mode, durability, timeout)
-    file = journal.resolve(path)
     if access.mode == "r+":
-        journal.tidy(file)
+        journal.tidy(journal.resolve(path))
+    return _open(path, access)
 
-    def look(generation: tuple[int, int, int]) -> FlatStored:
+
+def _open(path: str, access: Access) -> _NpyStored:
+    def look(generation: tuple[int, int, int]) -> _NpyStored:
         text, offset = _read_header(path, generation[0])
         shape, dtype, order = _parse(path, text)
         need, have = prod(shape) * dtype.itemsize, generation[0] - offset
@@ -90,15 +93,15 @@ def open(  # noqa: A001 - every format has an `open`
             path, shape, dtype, format="npy", offset=offset, order=order, generation=generation, access=access
         )
 
-    return journal.read_stable(file, look)
+    return journal.read_stable(journal.resolve(path), look)
 
 
 class _NpyStored(FlatStored):
     """The array of an npy file."""
 
-    def reopen(self) -> FlatStored:
+    def reopen(self) -> _NpyStored:
         """Open the array again, as it is now."""
-        return open(self.path, **self.access.options)
+        return _open(self.path, self.access)
 
     def head(self, shape: Shape) -> bytes:
         """Return the header for ``shape``, of the length that it has, if it can."""

@@ -46,7 +46,7 @@ class Patch:
 
     def __init__(self, path: str, fd: int, base: Source, kept: int, size: int) -> None:
         self.path, self.fd, self.size = path, fd, size
-        self._base, self._kept = base, min(kept, size)
+        self._base, self._whole, self._kept = base, kept, min(kept, size)
         self.page = PAGE
         while -(-size // self.page) > PAGES:
             self.page *= 2
@@ -143,6 +143,19 @@ class Patch:
             room = np.empty(stop - start, np.uint8)
             self.read_into(room, start)
             fsio.write_at(self.fd, room, start, self.path)
+
+    def resize(self, size: int) -> None:
+        """Let the file to be have ``size`` bytes; nobody may write meanwhile. What is new is zero, also after a cut."""
+        fsio.calls.truncate(self.fd, size)
+        pages = -(-size // self.page)
+        self.marks = np.concatenate((self.marks[:pages], np.zeros(max(0, pages - self.marks.size), np.bool_)))
+        self.size, self._kept = size, min(self._kept, size)
+        again = min(self._whole, size)  # bytes that the file has, though some were cut off here
+        if self._kept < again:
+            first = self._kept // self.page
+            if not self.marks[first]:
+                self._fill(first * self.page, self._kept)
+            self.marks[first : -(-again // self.page)] = True
 
     def complete(self, room: Bytes) -> None:
         """Copy every page of the file that was not changed, through ``room``: the sparse file is whole then."""

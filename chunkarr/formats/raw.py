@@ -13,8 +13,9 @@ import numpy as np
 from chunkarr import fsio
 from chunkarr.errors import FormatError, OptionError, UnsafeInputError, UnsupportedError
 from chunkarr.formats import journal
+from chunkarr.formats.file_stored import Access, check_access
 from chunkarr.formats.flat import FlatTarget, Order, check_order, check_shape
-from chunkarr.formats.flat_stored import Access, FlatStored, check_access
+from chunkarr.formats.flat_stored import FlatStored
 from chunkarr.grid import Shape
 
 __all__ = ["create", "open"]
@@ -71,6 +72,8 @@ def open(  # noqa: A001 - every format has an `open`
     dtype = _record(path, dtype)
     if isinstance(offset, bool) or not isinstance(offset, int | np.integer) or offset < 0:
         raise OptionError(f"offset is a number of bytes, 0 or more, not {offset!r}")
+    if access.mode == "r+":
+        journal.tidy(journal.resolve(path))
     wanted = _Wanted((shape,) if isinstance(shape, int | np.integer) else tuple(shape))
     return _open(path, wanted, dtype, offset=int(offset), order=order, access=access)
 
@@ -82,12 +85,8 @@ class _Wanted:
     shape: tuple[int, ...]  # with at most one -1
 
 
-def _open(path: str, wanted: _Wanted, dtype: np.dtype[Any], *, offset: int, order: Order, access: Access) -> FlatStored:
-    file = journal.resolve(path)
-    if access.mode == "r+":
-        journal.tidy(file)
-
-    def look(generation: tuple[int, int, int]) -> FlatStored:
+def _open(path: str, wanted: _Wanted, dtype: np.dtype[Any], *, offset: int, order: Order, access: Access) -> _RawStored:
+    def look(generation: tuple[int, int, int]) -> _RawStored:
         whole = _fit(path, wanted.shape, dtype, offset, generation[0])
         stored = _RawStored(
             path, whole, dtype, format="raw", offset=offset, order=order, generation=generation, access=access
@@ -95,7 +94,7 @@ def _open(path: str, wanted: _Wanted, dtype: np.dtype[Any], *, offset: int, orde
         stored.wanted = wanted
         return stored
 
-    return journal.read_stable(file, look)
+    return journal.read_stable(journal.resolve(path), look)
 
 
 class _RawStored(FlatStored):
@@ -103,7 +102,7 @@ class _RawStored(FlatStored):
 
     wanted: _Wanted
 
-    def reopen(self) -> FlatStored:
+    def reopen(self) -> _RawStored:
         """Open the array again, as it is now."""
         return _open(self.path, self.wanted, self.dtype, offset=self.offset, order=self.order, access=self.access)
 

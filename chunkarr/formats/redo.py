@@ -48,19 +48,23 @@ class Redo:
     witnesses: Rows  # pages that stay, of ROW
 
     @classmethod
-    def seal(cls, patch: Patch, target: int, file: str, modified: int) -> Redo:
-        """Append the index to the changed pages of ``patch``; ``target`` is a descriptor of ``file``."""
+    def of(cls, patch: Patch, target: int, file: str, modified: int) -> Redo:
+        """Return the change of ``file``, whose descriptor is ``target``, that ``patch`` holds."""
         room = np.empty(max(PIECE, patch.page), np.uint8)
         old = os.fstat(target).st_size
         rows = _rows(patch.marks, room.nbytes // patch.page)
         _sum(rows, patch.fd, patch.path, patch.page, patch.size, room)
         witnesses = _witnesses(patch.marks[: min(old, patch.size) // patch.page])
         _sum(witnesses, target, file, patch.page, old, room)
-        head = HEADER.pack(VERSION, patch.page, old, patch.size, modified, rows.size, witnesses.size)
-        index = head + rows.tobytes() + witnesses.tobytes()
-        index += FOOT.pack(google_crc32c.value(index), len(index), MARK)
-        fsio.write_at(patch.fd, index, patch.marks.size * patch.page, patch.path)
         return cls(patch.page, old, patch.size, modified, rows, witnesses)
+
+    def seal(self, fd: int, path: str) -> None:
+        """Append the index to the changed pages."""
+        runs, kept = self.rows.size, self.witnesses.size
+        head = HEADER.pack(VERSION, self.page, self.old, self.size, self.modified, runs, kept)
+        index = head + self.rows.tobytes() + self.witnesses.tobytes()
+        index += FOOT.pack(google_crc32c.value(index), len(index), MARK)
+        fsio.write_at(fd, index, -(-self.size // self.page) * self.page, path)
 
     @classmethod
     def load(cls, fd: int, name: str) -> Redo:
