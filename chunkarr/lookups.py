@@ -231,7 +231,7 @@ class Advanced:
         for group in self.groups:
             step = max(1, min(room, group.size))
             room //= step
-            runs.append(np.arange(k, min(k + step, group.size)) for k in range(0, group.size, step))
+            runs.append(_all(group, step))
         yield from (self._part(chosen, strides, source) for chosen in _products(runs))
 
     def _sides(self, region: Region) -> tuple[tuple[tuple[int, int], ...], Region] | None:
@@ -344,6 +344,11 @@ def _runs(group: Group, candidates: Indices, bounds: list[tuple[int, int]], step
         chosen = group.chosen(candidates[at : at + step], bounds)
         if chosen.size:
             yield chosen
+
+
+def _all(group: Group, step: int) -> Iterator[Indices]:
+    """Yield all positions, ``step`` of them at a time."""
+    return (np.arange(at, min(at + step, group.size)) for at in range(0, group.size, step))
 
 
 def _products(runs: Sequence[Iterator[Indices]]) -> Iterator[tuple[Indices, ...]]:

@@ -16,6 +16,7 @@ from chunkarr.array.batches import batch
 from chunkarr.array.checking import Checking
 from chunkarr.array.dispatch import HANDLERS, call_ufunc, implements, outer_operands, reduce_ufunc
 from chunkarr.array.expression import Expression, as_node
+from chunkarr.array.growing import Growing
 from chunkarr.array.operators import InPlace
 from chunkarr.array.picking import pick
 from chunkarr.array.reducing import Reducing
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["HANDLERS", "Array", "as_node", "implements", "wrap"]
 
 
-class Array(InPlace, Shaping, Reducing, Checking, NDArrayOperatorsMixin):
+class Array(InPlace, Growing, Shaping, Reducing, Checking, NDArrayOperatorsMixin):
     """An array of any size, lazy until its values are asked for.
 
     Made by `chunkarr.open`, `chunkarr.asarray`, the functions of this package, and by NumPy's functions
@@ -57,8 +58,8 @@ class Array(InPlace, Shaping, Reducing, Checking, NDArrayOperatorsMixin):
     def __getitem__(self, key: Any) -> Array:
         """Return a part of the array, lazily, by any key that NumPy takes.
 
-        What ints, slices, None, Ellipsis and field names take is a view. What lists, integer arrays and masks
-        take is a copy as of now; a mask is counted at once, so that the shape is known.
+        What ints, slices, None, Ellipsis and field names take is a view; what lists, integer arrays and masks
+        take is an expression. A mask is counted at once, so that the shape is known.
         """
         if isinstance(key, str) or (isinstance(key, list) and key and all(isinstance(k, str) for k in key)):
             if self.dtype.names is None:
