@@ -210,17 +210,19 @@ class ZarrTarget(Target):
         """
         self._collect()
         root, pages = self._draft.seal()
-        place = os.path.join(self.part, PLACE)
-        fsio.make_dir(os.path.join(place, "pages"))
-        for number, page in pages.items():
-            fsio.write_new(os.path.join(place, "pages", str(number)), page)
-        fsio.write_new(os.path.join(place, "manifest"), root.pack())
-        fsio.write_new(os.path.join(place, "lock"))
-        raw = json.dumps(self.document, indent=2, allow_nan=False).encode()
-        fsio.write_new(os.path.join(self.part, "zarr.json"), raw)
-        if self.durability == "full":
-            fsio.sync_tree(self.part)
         with self._other_writers_kept_out():
+            place = os.path.join(self.part, PLACE)
+            for left in (place, os.path.join(self.part, "zarr.json")):  # by a commit that failed
+                fsio.discard(left)
+            fsio.make_dir(os.path.join(place, "pages"))
+            for number, page in pages.items():
+                fsio.write_new(os.path.join(place, "pages", str(number)), page)
+            fsio.write_new(os.path.join(place, "manifest"), root.pack())
+            fsio.write_new(os.path.join(place, "lock"))
+            raw = json.dumps(self.document, indent=2, allow_nan=False).encode()
+            fsio.write_new(os.path.join(self.part, "zarr.json"), raw)
+            if self.durability == "full":
+                fsio.sync_tree(self.part)
             fsio.publish(self.part, self.path, self.overwrite, self.durability)
         self.abort()
 

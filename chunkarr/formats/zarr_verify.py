@@ -54,7 +54,7 @@ def problems(array: ZarrArray, share: tuple[int, int], done: Callable[[int], obj
             bad.add(number)
             if which == 0:
                 yield problem
-    if which == 0 and array.manifest is not None:
+    if which == 0 and array.manifest is not None and not array.manifest.change:  # else old files lie there still
         yield from _strays(array)
     grid = Grid(array.shape, array.meta.object_shape)
     for index in islice(product(*map(range, grid.counts)), which, None, of):
@@ -128,10 +128,11 @@ def _surplus(array: ZarrArray, manifest: Manifest, index: Shape, file: str) -> s
     if len(lengths) + sum(length == ABSENT["length"] for length, _ in entries) < per_object or not lengths:
         return ""
     expected = sum(lengths) + 16 * per_object + 4 * meta.index_crc
+    fd = array.reader.open_object(file)
     try:
-        size = os.stat(file).st_size
-    except FileNotFoundError:  # still staged
-        return ""
+        size = os.fstat(fd).st_size
+    finally:
+        os.close(fd)
     return "" if size == expected else f"{file}: has {size} B, the chunks and the index of this shard take {expected} B"
 
 
