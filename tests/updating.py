@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import count
 
 import numpy as np
 
@@ -15,11 +16,14 @@ from chunkarr.ops.sources import load
 __all__ = ["Disk", "changeable"]
 
 
+NUMBER = count()  # decoded chunks are kept by path and generation
+
+
 class Disk:
     """What several handles see: the values, how often they changed, and who holds the lock."""
 
     def __init__(self, values, chunks=None):
-        self.values = np.array(values)
+        self.values, self.path = np.array(values), f"/held/{next(NUMBER)}"
         self.chunks = (1,) * self.values.ndim if chunks is None else chunks
         self.generation, self.locked = 0, None
         self.read, self.written, self.commits = [], [], 0
@@ -28,10 +32,10 @@ class Disk:
 class Held(Stored):
     """One generation of a `Disk`."""
 
-    format, path, writable = "held", "/held", True
+    format, writable = "held", True
 
     def __init__(self, disk):
-        self.disk, self.values, self.at = disk, disk.values, disk.generation
+        self.disk, self.values, self.at, self.path = disk, disk.values, disk.generation, disk.path
         self.shape, self.dtype = self.values.shape, self.values.dtype
         self.grid = Grid(self.shape, disk.chunks)
         self.contiguous = set(disk.chunks) <= {1}
