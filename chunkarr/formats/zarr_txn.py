@@ -172,44 +172,66 @@ class Transaction:
 def _apply(path: str, change: str, *, durable: bool, redo: bool) -> None:
     """Put a committed change in place; what was put there before, by a writer that died, is not there to be moved."""
     place = os.path.join(path, PLACE)
-    touched: set[str] = set()
-    names = sorted(os.listdir(change))
-    metadata = {match[1]: match for match in map(_META.fullmatch, names) if match}
-    if "first" in metadata:
-        _put(path, os.path.join(change, metadata["first"][0]), metadata["first"][2], touched)
-    for name in names:
-        if _KEY.fullmatch(name):
-            _put(path, os.path.join(change, name), name.replace("+", "/"), touched)
-        elif match := _PAGE.fullmatch(name):
-            _put(path, os.path.join(change, name), os.path.join(PLACE, "pages", match[1]), touched)
-    if "removed" in names:
-        _remove(path, os.path.join(change, "removed"), touched)
-    if "last" in metadata:
-        _put(path, os.path.join(change, metadata["last"][0]), metadata["last"][2], touched)
-    if redo:
-        # What was renamed before the writer died may not have reached the disk.
-        touched = {where for where, _, _ in os.walk(path) if not where.startswith(os.path.join(place, "txn-"))}
+    early, late = _moves(change)
+    everywhere = _directories(path) if redo else set()
+    touched = {os.path.dirname(os.path.join(path, name)) for _, name in early + late}
+    made = _make_directories(touched)
+    if durable and (made or redo):
+        # A file that was renamed into a directory is lost with it, so the directory's name comes first.
+        _sync(made | everywhere)
+    for staged, name in early:
+        calls.replace(os.path.join(change, staged), os.path.join(path, name))
+    removed = os.path.join(change, "removed")
+    if os.path.exists(removed):
+        _remove(path, removed, touched)
+    for staged, name in late:
+        calls.replace(os.path.join(change, staged), os.path.join(path, name))
     if durable:
-        for where in sorted(touched, key=len, reverse=True):
-            fsio.sync_dir(where)
+        # What was renamed before the writer died may not have reached the disk either.
+        _sync(touched | everywhere)
     calls.replace(os.path.join(change, "COMMIT"), os.path.join(place, "manifest"))
     if durable:
         fsio.sync_dir(place)
     fsio.discard(change)
 
 
-def _put(path: str, staged: str, name: str, touched: set[str]) -> None:
-    """Rename a staged file to ``name`` in the array's directory; note which directories it changed."""
-    file = os.path.join(path, name)
-    where = os.path.dirname(file)
-    if where not in touched:
+def _directories(path: str) -> set[str]:
+    """Return the directories of the array, but those of changes."""
+    changes = os.path.join(path, PLACE, "txn-")
+    return {where for where, _, _ in os.walk(path) if not where.startswith(changes)}
+
+
+def _moves(change: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return staged names and where each belongs in the array's directory: before removing what is gone, and after."""
+    first: list[tuple[str, str]] = []
+    objects: list[tuple[str, str]] = []
+    last: list[tuple[str, str]] = []
+    for name in sorted(os.listdir(change)):
+        if match := _META.fullmatch(name):
+            (first if match[1] == "first" else last).append((name, match[2]))
+        elif match := _PAGE.fullmatch(name):
+            objects.append((name, f"{PLACE}/pages/{match[1]}"))
+        elif _KEY.fullmatch(name):
+            objects.append((name, name.replace("+", "/")))
+    return first + objects, last
+
+
+def _make_directories(wanted: set[str]) -> set[str]:
+    """Make the directories that are missing; return those that hold a new name."""
+    changed = set()
+    for where in sorted(wanted):
         above = where
         while not os.path.isdir(above):
             above = os.path.dirname(above)
-            touched.add(above)
+            changed.add(above)
         fsio.make_dir(where)
-        touched.add(where)
-    calls.replace(staged, file)
+    return changed
+
+
+def _sync(directories: set[str]) -> None:
+    for where in sorted(directories, key=len, reverse=True):
+        if os.path.isdir(where):  # else it was emptied and removed
+            fsio.sync_dir(where)
 
 
 def _remove(path: str, file: str, touched: set[str]) -> None:
@@ -226,21 +248,22 @@ def _remove(path: str, file: str, touched: set[str]) -> None:
         raise CorruptChunkError(f"{file}: does not match its checksum; accept what is there with `chunkarr adopt`")
     emptied = set()
     for name in names:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        # A directory there is damage that the array no longer has to do with.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             calls.unlink(os.path.join(path, name))
         emptied.add(os.path.dirname(os.path.join(path, name)))
     while emptied:
         where = max(emptied, key=len)
         emptied.discard(where)
-        if where == path:
+        if where in (path, os.path.join(path, PLACE, "pages")):
+            touched.add(where)
             continue
-        touched.add(where)
-        if not os.path.isdir(where) or (not where.endswith(f"{PLACE}/pages") and not os.listdir(where)):
-            with contextlib.suppress(FileNotFoundError):
-                calls.rmdir(where)
-            touched.discard(where)
-            touched.add(os.path.dirname(where))
-            emptied.add(os.path.dirname(where))
+        if os.path.isdir(where) and os.listdir(where):
+            touched.add(where)
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            calls.rmdir(where)
+        emptied.add(os.path.dirname(where))
 
 
 def settle(path: str) -> str | None:

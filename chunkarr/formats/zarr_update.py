@@ -82,9 +82,9 @@ class StagingWriter(Target):
             raise CorruptChunkError(f"{self.meta.path}: chunk {key} is a directory, not a file; remove {file}")
         where = os.path.dirname(file)
         while where not in self._places and where != self.meta.path:
-            if os.path.islink(where):
+            if os.path.lexists(where) and not stat.S_ISDIR(os.lstat(where).st_mode):
                 raise CorruptChunkError(
-                    f"{self.meta.path}: {where} is a symbolic link, which could lead outside; nothing is written"
+                    f"{self.meta.path}: {where} is a file or a symbolic link, not a directory; nothing is written"
                 )
             self._places.add(where)
             where = os.path.dirname(where)
