@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "check_fresh", "compute", "make_plan", "store", "update", "write_region"]
 
 
-ROUNDS = 16  # of a job in other processes that can be resumed
-
-
 def check_fresh(nodes: Sequence[Node]) -> None:
     """Raise StaleExpressionError if a stored array below ``nodes`` is not what it was."""
     for op in {n.op for n in topological(nodes, lambda _: False) if isinstance(n.op, Load)}:
@@ -251,7 +248,7 @@ def _run_blocks(
     bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
     calls = _batches(stage.blocks.size, stage.tasks)
     # Other processes do not tell what they have done before all return: in rounds, so that some of it is logged.
-    rounds = ROUNDS if isinstance(target, Logged) and not who.here else 1
+    rounds = target.rounds if isinstance(target, Logged) and not who.here else 1
     answers: list[Any] = []
     for a, b in _batches(len(calls), rounds):
         answers += call_tasks(run, (bound, target), task, calls[a:b], stage.workers, who, f"{label}-{a}")

@@ -8,6 +8,7 @@ takes the sibling over if its lock is free and the fingerprint in the log is its
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["KEPT", "Logged", "Unfinished", "describe_job", "find_unfinished", "spare_unfinished"]
 
 BATCH_BYTES = 256 << 20  # written and not logged at most
+ROUNDS = 16  # at most, where other processes work
 BATCH_SECONDS = 5.0  # between two lines at most, where blocks take less
 KEPT = "what was done is kept; run it again with resume=True to go on"
 HOPELESS = (StaleExpressionError, FormatError, FloatingPointError)  # these would come again, or spoil the result
@@ -256,6 +258,11 @@ class Logged(_Remaining):
         if isinstance(last, MapStage) and last.results[0].place == "target":
             self._blocks = Coverage(last.blocks)
         self._since = time.monotonic()
+
+    @property
+    def rounds(self) -> int:
+        """Return in how many rounds other processes should work: they cannot tell what is done before a round ends."""
+        return min(ROUNDS, 1 + math.prod(self.shape) * self.dtype.itemsize // BATCH_BYTES)
 
     def done(self, region: Region) -> None:
         """Note that ``region`` is written; log it when half a batch has come together.
