@@ -37,6 +37,19 @@ def pytest_report_header() -> str:
     return f"chunkarr: {os.path.dirname(chunkarr.__file__ or '?')}"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many points the proof of reliability reached."""
+    totals: dict[str, int] = {}
+    for report in [*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())]:
+        for kind, value in getattr(report, "user_properties", ()):
+            if kind == "reached":
+                totals[value[0]] = totals.get(value[0], 0) + value[1]
+    if totals:
+        terminalreporter.section("reached")
+    for name, number in sorted(totals.items()):
+        terminalreporter.write_line(f"{name}: {number:,}")
+
+
 @pytest.fixture(autouse=True)
 def _own_settings(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest):
     """Give each test the same settings whatever the machine, and undo what it sets."""
