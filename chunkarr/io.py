@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,19 @@ import numpy as np
 
 from chunkarr import engine
 from chunkarr.array import Array, as_node, wrap
+from chunkarr.array.expression import evaluate
 from chunkarr.array.saving import Path, write
-from chunkarr.formats.table import open_stored
+from chunkarr.formats.table import create_target, format_of_new, identify, open_stored, split_member
+from chunkarr.ops.sources import full
 from chunkarr.ops.sources import load as load_node
+from chunkarr.settings import durability as default_durability
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chunkarr.progress import Reporter
 
-__all__ = ["asarray", "compute", "load", "open", "save"]
+__all__ = ["asarray", "compute", "create", "load", "open", "save"]
 
 
 def open(path: Path, mode: str = "r", *, format: str | None = None, **options: Any) -> Array:  # noqa: A001, A002
@@ -26,17 +32,22 @@ def open(path: Path, mode: str = "r", *, format: str | None = None, **options: A
     ----------
     path : str or path
         A file or directory; a member as ``file.h5::/group/x``.
-    mode : "r"
-        Read only.
+    mode : "r" or "r+"
+        For reading, or to be changed too: what is assigned to the array or a view of it is on disk when the
+        statement returns, whole or not at all.
     format : str, optional
         "npy", "raw", "zarr" or "hdf5"; otherwise the content says it, then the suffix.
     **options
-        What the format takes: raw needs ``dtype``, and takes ``shape`` (one -1), ``offset``, ``order``.
+        What the format takes: raw needs ``dtype``, and takes ``shape`` (one -1), ``offset``, ``order``. With
+        "r+" ``durability`` ("full": a change survives power loss when it returns; "process": the death of this
+        process; the setting of that name says which by default) and ``timeout``, the seconds that a change waits
+        for another writer before it raises ArrayLockedError; 0 by default.
 
     Returns
     -------
     Array
-        Of the stored shape and dtype, byte order kept.
+        Of the stored shape and dtype, byte order kept. It and its views always show the array as it is now;
+        expressions made of it belong to the array as it was, and raise StaleExpressionError after a change.
 
     Raises
     ------
@@ -52,10 +63,82 @@ def open(path: Path, mode: str = "r", *, format: str | None = None, **options: A
     >>> import tempfile, numpy as np, chunkarr as ca
     >>> with tempfile.TemporaryDirectory() as d:
     ...     np.save(d + "/x.npy", np.arange(6).reshape(2, 3))
-    ...     print(ca.open(d + "/x.npy")[1].sum())
-    12
+    ...     a = ca.open(d + "/x.npy", "r+")
+    ...     a[:, 0] *= 10
+    ...     print(a[1].sum(), np.load(d + "/x.npy")[1])
+    39 [30  4  5]
     """
     return wrap(load_node(open_stored(os.fspath(path), mode, format, **options)))
+
+
+def create(
+    path: Path,
+    shape: int | Sequence[int],
+    dtype: Any = np.float64,
+    *,
+    fill_value: Any = 0,
+    format: str | None = None,  # noqa: A002 - the field's name
+    overwrite: bool = False,
+    durability: str | None = None,
+    **options: Any,
+) -> Array:
+    """Make a new array in which every element is ``fill_value``, and open it to be changed.
+
+    Parameters
+    ----------
+    path : str or path
+        Its suffix gives the format: ``.npy``, ``.raw``, ``.zarr``, ``.h5``.
+    shape, dtype
+        Of the array.
+    fill_value
+        Zarr keeps that of numbers in its metadata, zeros take no writing in any format; others are written.
+    format : str, optional
+        Instead of the suffix.
+    overwrite : bool
+        Replace what is there; otherwise TargetExistsError.
+    durability : "full" or "process", optional
+        As of `save`, and of the changes that are made through the returned array.
+    **options
+        What the format takes, as in `save`.
+
+    Returns
+    -------
+    Array
+        The new array, opened "r+".
+
+    Examples
+    --------
+    >>> import tempfile, chunkarr as ca
+    >>> with tempfile.TemporaryDirectory() as d:
+    ...     a = ca.create(d + "/x.zarr", (3, 4), "i2")
+    ...     a[1] = 7
+    ...     print(a.sum(), ca.open(d + "/x.zarr").sum())
+    28 28
+    """
+    name, kind = os.fspath(path), np.dtype(dtype)
+    extent = (operator.index(shape),) if np.ndim(shape) == 0 else tuple(map(operator.index, shape))  # type: ignore[arg-type]
+    value = np.zeros((), kind)
+    value[()] = fill_value
+    row = format_of_new(name, format)
+    empty = not any(value.tobytes())
+    known = row is not None and "fill_value" in row.create_options and kind.kind in "biufc"
+    if known and not empty:
+        options["fill_value"] = value[()]
+    how: Any = default_durability() if durability is None else durability
+    target = create_target(name, extent, kind, format, overwrite=overwrite, durability=how, **options)
+    if not empty and not known:
+        engine.store(full(extent, value, kind), target)
+    else:
+        try:
+            target.blank()
+            target.commit()
+        except BaseException:
+            target.abort()
+            raise
+    given: dict[str, Any] = {"durability": durability}
+    if identify(split_member(name)[0], format).name == "raw":
+        given |= {"dtype": kind, "shape": extent, "order": options.get("order") or "C"}
+    return open(name, "r+", format=format, **given)
 
 
 def load(path: Path, *, format: str | None = None, **options: Any) -> np.ndarray[Any, Any]:  # noqa: A002
@@ -163,4 +246,4 @@ def compute(*arrays: Any, progress: bool | Reporter | None = None) -> tuple[np.n
     >>> [int(x) for x in ca.compute(a.min(), a.max(), a.sum())]
     [0, 4, 10]
     """
-    return tuple(engine.compute([as_node(a) for a in arrays], progress=progress))
+    return tuple(evaluate([wrap(as_node(a)) for a in arrays], progress=progress))

@@ -151,6 +151,9 @@ class Target(ABC):
         """Give up ``part`` without removing it, so that a later run can adopt it."""
         raise NotImplementedError
 
+    def blank(self) -> None:
+        """Let all that was not written until now read as the fill value, 0 where a format has none."""
+
     @abstractmethod
     def write(self, region: Region, block: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
         """Write ``block`` (any strides, this dtype) at ``region``, made of whole boxes of ``grid``."""

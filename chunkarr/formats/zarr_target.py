@@ -21,7 +21,7 @@ from chunkarr.errors import MissingChunkError, OptionError, TargetExistsError, U
 from chunkarr.formats.contract import Target
 from chunkarr.formats.zarr_layout import INNER as INNER_BYTES
 from chunkarr.formats.zarr_layout import Access, check_shape, choose_chunks, choose_shards, document_of
-from chunkarr.formats.zarr_manifest import NOT_RECORDED, PAGE, PLACE, Draft, first_root
+from chunkarr.formats.zarr_manifest import ABSENT, NOT_RECORDED, PAGE, PLACE, Draft, first_root
 from chunkarr.formats.zarr_meta import meta_of
 from chunkarr.formats.zarr_objects import ObjectWriter, boxes
 from chunkarr.formats.zarr_txn import lock_array
@@ -199,6 +199,13 @@ class ZarrTarget(Target):
                 fsio.discard(path)
                 entries = self._objects.write(path, block[at], scratch)
             self._draft.record(root.first(index), entries)
+
+    def blank(self) -> None:
+        """Record chunks that were not written as absent; see `Target.blank`."""
+        for number in range(-(-self._draft.root.entries // PAGE)):
+            page = self._draft.page(number)
+            unknown = page["length"] == NOT_RECORDED["length"]
+            self._draft.record(number * PAGE, np.where(unknown, ABSENT, page))
 
     def commit(self) -> None:
         """Make the array appear, whole, under its name.
