@@ -18,7 +18,7 @@ from chunkarr.array.dispatch import HANDLERS, call_ufunc, implements, outer_oper
 from chunkarr.array.expression import Expression, as_node
 from chunkarr.array.growing import Growing
 from chunkarr.array.operators import InPlace
-from chunkarr.array.picking import pick
+from chunkarr.array.picking import Picking, pick
 from chunkarr.array.reducing import Reducing
 from chunkarr.array.saving import Path, write, write_raw
 from chunkarr.array.shaping import Shaping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["HANDLERS", "Array", "as_node", "implements", "wrap"]
 
 
-class Array(InPlace, Growing, Shaping, Reducing, Checking, NDArrayOperatorsMixin):
+class Array(InPlace, Growing, Shaping, Reducing, Picking, Checking, NDArrayOperatorsMixin):
     """An array of any size, lazy until its values are asked for.
 
     Made by `chunkarr.open`, `chunkarr.asarray`, the functions of this package, and by NumPy's functions

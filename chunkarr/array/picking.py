@@ -1,23 +1,108 @@
-"""Parts of an array that a key with lists, index arrays or masks takes."""
+"""Parts of an array that lists, index arrays and masks take: in a key, or by a function."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+import operator
+from typing import Any, Self
 
 import numpy as np
 
 from chunkarr import engine
 from chunkarr.advanced import parse_advanced
 from chunkarr.array.expression import Expression, as_node
+from chunkarr.errors import UnsupportedError
 from chunkarr.graph import Node
 from chunkarr.grid import Grid
+from chunkarr.ops import elementwise
 from chunkarr.ops.compressing import Hits, compress, count_runs, run_grid
 from chunkarr.ops.gathering import take_advanced
+from chunkarr.ops.layout import reshape, take_basic
+from chunkarr.ops.sources import indices
+from chunkarr.selection import is_basic, parse_key
 
-__all__ = ["pick", "take_where", "with_values"]
+__all__ = ["Picking", "pick", "take_where", "truth", "with_values"]
 
 LARGE = 1 << 20  # elements of a mask from which on it is never held whole
+
+
+class Picking(Expression):
+    """``take``, ``compress`` and ``nonzero``: NumPy's signatures and errors."""
+
+    __slots__ = ()
+
+    def take(self, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise") -> Self:
+        """Return the elements at ``indices`` along an axis, of the flattened array if it is None.
+
+        Indices out of bounds raise IndexError; with mode "wrap" they are counted around, with "clip" the nearest is
+        taken, negative ones being the first.
+        """
+        if out is not None:
+            raise TypeError("take: out= is not supported by the method; use chunkarr.take")
+        node, at = _on_axis(self._node, axis)
+        places = _places(indices, node.shape[at], mode)
+        key = (slice(None),) * at + (places if places.ndim else places.item(),)
+        return self._with(_picked(node, key))
+
+    def compress(self, condition: Any, axis: int | None = None, out: None = None) -> Self:
+        """Return the slices along an axis where a condition, which may be shorter, is true; flattened if it is None."""
+        if out is not None:
+            raise TypeError("compress: out= is not supported by the method; use chunkarr.compress")
+        mask = as_node(condition)
+        if mask.ndim != 1:
+            raise ValueError("condition must be a 1-d array")
+        node, at = _on_axis(self._node, axis)
+        if at == 0 and mask.shape[0] == node.shape[0]:
+            return self._with(take_where([node], truth(mask))[0])
+        return self._with(node).take(np.flatnonzero(engine.compute([truth(mask)])[0]), at)
+
+    def nonzero(self) -> tuple[Self, ...]:
+        """Return the indices of the elements that are not zero, an array for each axis; counts them now."""
+        if not self.shape:
+            np.empty(()).nonzero()  # NumPy refuses in its own words
+        places = [indices(self.shape, axis) for axis in range(self.ndim)]
+        return tuple(self._with(node) for node in take_where(places, truth(self._node)))
+
+
+def _on_axis(node: Node, axis: Any) -> tuple[Node, int]:
+    """Return an array and the axis that is meant, flattened where none is given."""
+    if axis is None:
+        return reshape(node, (math.prod(node.shape),)), 0
+    node = node if node.ndim else reshape(node, (1,))
+    return node, np.lib.array_utils.normalize_axis_index(operator.index(axis), node.ndim)
+
+
+def _places(given: Any, size: int, mode: str) -> np.ndarray[Any, Any]:
+    """Return the indices that `take` means, as int64, or raise what NumPy raises."""
+    arrays = isinstance(given, np.ndarray | Expression)
+    values = np.asarray(given) if arrays else np.array(given, np.int64)  # NumPy cuts floats of lists, as here
+    np.empty(1).take(np.empty(0, values.dtype), mode=mode)  # type: ignore[call-overload]
+    places: np.ndarray[Any, Any] = values.astype(np.int64)
+    if places.size and (not size or mode == "raise"):
+        for bound in (places.min(), places.max()):
+            if not -size <= bound < size:
+                first = places[(places < -size) | (places >= size)].flat[0]
+                np.empty(size, "V0").take(first)
+    if mode == "wrap" and size:
+        places = np.asarray(places % size)
+    if mode == "clip":
+        places = np.asarray(places.clip(0, max(0, size - 1)))
+    return places
+
+
+def _picked(node: Node, key: Any) -> Node:
+    if is_basic(key):
+        return take_basic(node, parse_key(key, node.shape))
+    return take_advanced(node, parse_advanced(key, node.shape))
+
+
+def truth(node: Node) -> Node:
+    """Return where ``node`` is not zero."""
+    if node.dtype.kind not in "biufcmM":
+        raise UnsupportedError(
+            f"whether elements of dtype {node.dtype} are zero is not known; compare them with a value"
+        )
+    return elementwise.astype(node, np.dtype(bool))
 
 
 def pick(array: Expression, key: Any) -> Node:
@@ -44,11 +129,11 @@ def pick(array: Expression, key: Any) -> Node:
 
 def take_where(nodes: list[Node], mask: Node) -> list[Node]:
     """Return the elements of each node where ``mask``, of the shape of its leading axes, is true; counts it now."""
-    if not math.prod(mask.shape):
-        return [take_advanced(node, parse_advanced(np.zeros(mask.shape, bool), node.shape)) for node in nodes]
+    if math.prod(mask.shape) <= max(LARGE, 0):
+        (values,) = engine.compute([mask])
+        return [take_advanced(node, parse_advanced(values, node.shape)) for node in nodes]
     widest = max(nodes, key=lambda n: n.dtype.itemsize)
-    grid = widest.grid
-    runs = run_grid(Grid(mask.shape, grid.steps[: mask.ndim]))
+    runs = run_grid(Grid(mask.shape, widest.grid.steps[: mask.ndim]))
     (counts,) = engine.compute([count_runs(mask, runs)])
     hits = Hits.of(runs, counts)
     return [compress(node, mask, hits) for node in nodes]

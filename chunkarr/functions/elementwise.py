@@ -10,6 +10,7 @@ from chunkarr.array import Array, as_node, implements, wrap
 from chunkarr.array.expression import as_operand
 from chunkarr.errors import UnsupportedError
 from chunkarr.functions.outputs import deliver
+from chunkarr.functions.picking import nonzero
 from chunkarr.graph import Node
 from chunkarr.ops import elementwise, layout
 
@@ -50,18 +51,13 @@ def _on_tiles(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Array:
 
 
 @implements(np.where)
-def where(condition: Any, x: Any = None, y: Any = None, /) -> Array:
-    """Return elements of ``x`` where ``condition`` is true, else of ``y``.
+def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
+    """Return elements of ``x`` where ``condition`` is true, else of ``y``; with one argument what `nonzero` returns.
 
     Parameters
     ----------
     condition, x, y : array_like
         Broadcast against each other.
-
-    Raises
-    ------
-    UnsupportedError
-        With one argument: the positions of true elements are not supported yet.
 
     Examples
     --------
@@ -71,7 +67,7 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Array:
     [-1, 2, 3]
     """
     if x is None and y is None:
-        raise UnsupportedError("where(condition) is not supported yet; give x and y, or compute() a part and use that")
+        return nonzero(condition)
     if x is None or y is None:
         raise ValueError("either both or neither of x and y should be given")
     operands = [as_node(condition), as_operand(x), as_operand(y)]
