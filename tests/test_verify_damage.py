@@ -17,7 +17,8 @@ import pytest
 import zarr
 
 import chunkarr as ca
-from chunkarr.errors import ChunkarrError
+from chunkarr.errors import ChunkarrError, ForeignChangeError
+from chunkarr.formats.cache import CHUNKS
 from chunkarr.formats.table import open_stored
 from chunkarr.grid import whole
 
@@ -59,6 +60,7 @@ def saved(request, tmp_path):
 
 def found(path):
     """Return what is there: values or the error of reading them; and whether verify finds nothing wrong."""
+    CHUNKS.clear()  # what was read before the damage
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -123,6 +125,17 @@ def test_a_chunk_of_an_earlier_generation_is_seen(saved):
         judge(path, values, f"{name} of the first generation")
         replaced(path, name, before)
     assert found(path)[1]
+
+
+def test_chunks_that_were_read_before_do_not_hide_other_metadata(saved):
+    path, values, _ = saved
+    meta = bytes_at(path, "zarr.json")
+    ca.open(path).compute()
+    replaced(path, "zarr.json", meta.replace(b"13", b"12", 1))
+    with pytest.raises(ForeignChangeError):
+        ca.open(path).compute()
+    replaced(path, "zarr.json", meta)
+    np.testing.assert_array_equal(ca.open(path).compute(), values)
 
 
 def test_a_manifest_of_an_earlier_generation_is_seen(saved):

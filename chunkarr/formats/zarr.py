@@ -253,6 +253,8 @@ class ZarrArray(Stored):
 
     def generation(self) -> Hashable:
         """Return what changes with the data: the manifest's generation, or of others' arrays what their files say."""
+        if self.damage is not None:  # another one than that of chunks which were read before
+            return "damaged", str(self.damage)
         try:
             found = current(self.path)
         except CorruptChunkError as error:
