@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,6 +215,29 @@ def test_the_old_tree_comes_back_if_the_second_rename_fails(tmp_path: Path, monk
     with pytest.raises(OSError, match="broken"):
         fsio.publish(part, old, True, "full")
     assert content(tmp_path / "a" / "sub" / "x") == b"old"
+
+
+def test_the_old_tree_comes_back_after_a_kill_between_two_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fsio.calls, "_LIBC", None)
+    old, part = make_tree(tmp_path / "a", b"old"), make_tree(Path(fsio.hidden_sibling(str(tmp_path / "a"))), b"new")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(name: str, call: Any, args: tuple[Any, ...]) -> Any:
+        if name == "rename" and not os.path.lexists(old):
+            raise Killed
+        return call(*args)
+
+    with pytest.raises(Killed), fsio.calls.watched(kill):
+        fsio.publish(part, old, True, "full")
+    assert not os.path.exists(old)
+    assert fsio.restore(old)
+    assert content(tmp_path / "a" / "sub" / "x") == b"old"
+    assert fsio.sweep(old) == [part]
+    assert os.listdir(tmp_path) == ["a"]
 
 
 @posix

@@ -27,6 +27,7 @@ __all__ = [
     "new_part",
     "publish",
     "refuse_existing",
+    "restore",
     "sweep",
     "sync_dir",
     "sync_file",
@@ -172,12 +173,31 @@ def sweep(final: str, *, keep_unfinished: bool = False) -> list[str]:
     Never raises: what cannot be removed stays. Without locks (Windows, some network file systems)
     nothing can be told apart, and nothing is removed.
     """
+    restore(final)
     kept = unfinished(final) if keep_unfinished else ()
     removed = [path for path in _siblings(final, "part") if path not in kept and _remove_if_free(path)]
     for part in unfinished(final):
         if not os.path.lexists(part):
             discard(log_beside(part))
     return removed
+
+
+def restore(final: str) -> bool:
+    """Put back the directory that a process killed between the two renames of `publish` left aside; say whether.
+
+    Only systems that cannot exchange two directories need it. What is aside while ``final`` is there is removed.
+    """
+    aside = _siblings(final, "old")
+    if not aside:
+        return False
+    if os.path.lexists(_resolve(final)):
+        for path in aside:
+            discard(path)
+        return False
+    with contextlib.suppress(OSError):
+        calls.rename(aside[0], _resolve(final))
+        return True
+    return False
 
 
 def _remove_if_free(path: str) -> bool:
@@ -319,7 +339,8 @@ def _replace(part: str, final: str) -> str | None:
         return None
     if calls.rename_with(part, final, calls.EXCHANGE):
         return part
-    aside = hidden_sibling(final)
+    # Not a hidden sibling, which `sweep` would remove: between the renames it is the only copy.
+    aside = hidden_sibling(final).removesuffix(".part") + ".old"
     calls.rename(final, aside)
     try:
         calls.rename(part, final)
