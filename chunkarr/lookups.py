@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.grid import Region, Shape, region_key
+from chunkarr.grid import Region, Shape, region_key, whole
 from chunkarr.selection import Item, Pick, Stride
 
 __all__ = ["Advanced", "Group", "Indices", "Lookup", "Part", "within_stride"]
@@ -95,8 +95,35 @@ class Part:
     advanced: Advanced
     chosen: tuple[Indices, ...]  # positions in each group
     strides: tuple[tuple[int, int], ...]  # for each Stride the range of its elements
-    source: Region  # the smallest region of the array that holds them
-    result: Region  # the smallest region of the result that holds them
+
+    @cached_property
+    def source(self) -> Region:
+        """The smallest region of the array that holds them."""
+        advanced = self.advanced
+        bounds = list(whole(advanced.inner))
+        strides = iter(self.strides)
+        for item, axis in advanced.placed():
+            if isinstance(item, Lookup):
+                indices = advanced.groups[item.group].arrays[item.number][self.chosen[item.group]]
+                bounds[axis] = (int(indices.min()), int(indices.max()) + 1)
+            else:
+                bounds[axis] = (item.index, item.index + 1) if isinstance(item, Pick) else _span(item, *next(strides))
+        return tuple(bounds)
+
+    @cached_property
+    def result(self) -> Region:
+        """The smallest region of the result that holds them."""
+        advanced = self.advanced
+        extent = [(0, 1)] * len(advanced.extent)
+        for positions, group in zip(self.chosen, advanced.groups, strict=True):
+            if group.along:
+                places = np.unravel_index(positions, tuple(advanced.extent[axis] for axis in group.along))
+                for axis, indices in zip(group.along, places, strict=True):
+                    extent[axis] = (int(indices.min()), int(indices.max()) + 1)
+        strides = iter(self.strides)
+        kept = (item for item in advanced.items if item is None or isinstance(item, Stride))
+        rest = [(0, 1) if item is None else next(strides) for item in kept]
+        return (*rest[: advanced.place], *extent, *rest[advanced.place :])
 
     @property
     def size(self) -> int:
@@ -186,7 +213,7 @@ class Advanced:
         """Whether the result holds elements in the order in which the array does, but for repeated ones."""
         return all(len(g.arrays) == 1 and bool(np.all(g.arrays[0][1:] >= g.arrays[0][:-1])) for g in self.groups)
 
-    def _axes(self) -> Iterator[tuple[Item | Lookup, int]]:
+    def placed(self) -> Iterator[tuple[Pick | Stride | Lookup, int]]:
         """Yield each item that stands for an axis of the array, and that axis."""
         return zip((i for i in self.items if i is not None), count(), strict=False)
 
@@ -195,21 +222,20 @@ class Advanced:
 
         Holds about 32 bytes for each of its index arrays and of the indices found.
         """
-        sides = self._sides(region)
-        if sides is None:
+        strides = self._strides(region)
+        if strides is None:
             return None
         chosen = tuple(group.within([region[axis] for axis in group.axes]) for group in self.groups)
-        return self._part(chosen, *sides) if all(c.size for c in chosen) else None
+        return Part(self, chosen, strides) if all(c.size for c in chosen) else None
 
     def parts(self, region: Region, elements: int) -> Iterator[Part]:
         """Yield the elements that lie in ``region`` in any order, about ``elements`` of them at a time.
 
         At least those for one place of the extent come together.
         """
-        sides = self._sides(region)
-        if sides is None:
+        strides = self._strides(region)
+        if strides is None:
             return
-        strides, source = sides
         room = max(1, elements // math.prod(b - a for a, b in strides))
         runs = []
         for group in self.groups:
@@ -218,65 +244,34 @@ class Advanced:
             step = max(1, min(room, found.size))
             room //= step
             runs.append(_runs(group, found, bounds, step))
-        yield from (self._part(chosen, strides, source) for chosen in _products(runs))
+        yield from (Part(self, chosen, strides) for chosen in _products(runs))
 
     def everything(self, elements: int) -> Iterator[Part]:
         """Yield all elements, about ``elements`` of them at a time."""
-        sides = self._sides(tuple((0, n) for n in self.inner))
-        if sides is None:
+        strides = self._strides(whole(self.inner))
+        if strides is None:
             return
-        strides, source = sides
         room = max(1, elements // math.prod(b - a for a, b in strides))
         runs = []
         for group in self.groups:
             step = max(1, min(room, group.size))
             room //= step
             runs.append(_all(group, step))
-        yield from (self._part(chosen, strides, source) for chosen in _products(runs))
+        yield from (Part(self, chosen, strides) for chosen in _products(runs))
 
-    def _sides(self, region: Region) -> tuple[tuple[tuple[int, int], ...], Region] | None:
-        """Return the range of each Stride in ``region``, and what of it lies along axes without index arrays."""
+    def _strides(self, region: Region) -> tuple[tuple[int, int], ...] | None:
+        """Return the range of each Stride in ``region``; None if nothing lies in it."""
         if 0 in self.shape:
             return None
         strides: list[tuple[int, int]] = []
-        source = list(region)
-        for item, axis in self._axes():
-            if isinstance(item, Pick):
-                if not region[axis][0] <= item.index < region[axis][1]:
+        for item, axis in self.placed():
+            if isinstance(item, Pick) and not region[axis][0] <= item.index < region[axis][1]:
+                return None
+            if isinstance(item, Stride):
+                strides.append(within_stride(item, *region[axis]))
+                if strides[-1][0] >= strides[-1][1]:
                     return None
-                source[axis] = (item.index, item.index + 1)
-            elif isinstance(item, Stride):
-                a, b = within_stride(item, *region[axis])
-                if a >= b:
-                    return None
-                strides.append((a, b))
-                source[axis] = _span(item, a, b)
-        return tuple(strides), tuple(source)
-
-    def _part(self, chosen: tuple[Indices, ...], strides: tuple[tuple[int, int], ...], sides: Region) -> Part:
-        source = list(sides)
-        for group, positions in zip(self.groups, chosen, strict=True):
-            for axis, array in zip(group.axes, group.arrays, strict=True):
-                indices = array[positions]
-                source[axis] = (int(indices.min()), int(indices.max()) + 1)
-        return Part(self, chosen, strides, tuple(source), self._bounds(chosen, strides))
-
-    def _bounds(self, chosen: Sequence[Indices], strides: Sequence[tuple[int, int]]) -> Region:
-        """Return the smallest region of the result that holds what was chosen."""
-        extent = [(0, 1)] * len(self.extent)
-        for positions, group in zip(chosen, self.groups, strict=True):
-            if group.along:
-                places = np.unravel_index(positions, tuple(self.extent[axis] for axis in group.along))
-                for axis, indices in zip(group.along, places, strict=True):
-                    extent[axis] = (int(indices.min()), int(indices.max()) + 1)
-        rest = self._rest(strides)
-        return (*rest[: self.place], *extent, *rest[self.place :])
-
-    def _rest(self, strides: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Return the bounds of the result's axes that are not the extent's."""
-        ranges = iter(strides)
-        kept = (item for item in self.items if item is None or isinstance(item, Stride))
-        return [(0, 1) if item is None else next(ranges) for item in kept]
+        return tuple(strides)
 
     def restricted(self, region: Region) -> Advanced:
         """Return the selection of ``region`` of the result alone."""
@@ -299,16 +294,8 @@ class Advanced:
 
     def span(self) -> Region:
         """Return the smallest region of the array that holds all elements, of which there are some."""
-        bounds = list(zip((0,) * len(self.inner), self.inner, strict=True))
-        for item, axis in self._axes():
-            if isinstance(item, Pick):
-                bounds[axis] = (item.index, item.index + 1)
-            elif isinstance(item, Stride):
-                bounds[axis] = _span(item, 0, item.length)
-        for group in self.groups:
-            for axis, array in zip(group.axes, group.arrays, strict=True):
-                bounds[axis] = (int(array.min()), int(array.max()) + 1)
-        return tuple(bounds)
+        strides = tuple((0, item.length) for item in self.items if isinstance(item, Stride))
+        return Part(self, (slice(None),) * len(self.groups), strides).source  # type: ignore[arg-type]
 
 
 def within_stride(item: Stride, low: int, high: int) -> tuple[int, int]:

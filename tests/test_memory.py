@@ -166,6 +166,15 @@ def many_sources(a, b, out):
     return float((total + ca.open(b.path)).sum())
 
 
+def scattered(a, b, out):
+    """Read half a million elements that lie anywhere, of an expression, and rows in any order."""
+    rng = np.random.default_rng(0)
+    rows, columns = (rng.integers(0, n, min(1 << 19, a.size)) for n in a.shape)
+    return (a - b)[rows, columns].compute(), a[rng.permutation(a.shape[0])[: 1 + a.shape[0] // 64]].sum(
+        axis=1
+    ).compute()
+
+
 def two_threads(a, b, out):
     """Compute in two threads of the user at once."""
     with ThreadPoolExecutor(2) as pool:
@@ -237,6 +246,11 @@ CASES = {
     "stack": Case(saved(".npy", lambda a, b: np.stack([a, b], axis=-1)), "npy lz4"),
     "roll": Case(saved(".npy", lambda a, b: np.roll(a, 37, axis=0)), "npy plain lz4 rows"),
     "flip": Case(saved(".zarr", lambda a, b: a[::-1, ::-2]), "npy plain lz4 rows"),
+    # elements by index or mask
+    "scattered": Case(scattered, "npy plain lz4 rows", ratio=4, quick="lz4"),
+    "rows_in_order": Case(saved(".npy", lambda a, b: a[np.flatnonzero(np.arange(len(a)) % 3)]), "npy lz4 rows"),
+    "mask_few": Case(computed(lambda a, b: a[a > 99.9], lambda a, b: b[a[:, 0] > 99]), "npy lz4 small rows"),
+    "mask_most": Case(saved(".npy", lambda a, b: a[b < 50]), "npy plain lz4 rows", quick="npy"),
     # barriers
     "cumsum_0": Case(saved(".npy", lambda a, b: a.cumsum(axis=0)), ALL, quick="lz4"),
     "cumsum_1": Case(saved(".npy", lambda a, b: a.cumsum(axis=1)), ALL),

@@ -56,11 +56,10 @@ def _collect(stage: CollectStage, box: Region, out: Block | None, found: Found, 
             _collect(stage, half, out, found, slab, flags)
         return
     blocks = _by_root(stage, wanted, run(program, slab, flags))
-    values = op.pick(blocks, regions, box)
     if out is None:
-        found.append((box, [np.array(value) for value in values]))
+        found.append((box, [np.array(value) for value in op.pick(blocks, regions, box)]))
     else:
-        op.put(out, box, values)
+        op.move(blocks, regions, box, out)
 
 
 def _by_root(stage: CollectStage, wanted: dict[int, list[Region]], results: list[Block]) -> list[Block]:

@@ -15,7 +15,7 @@ import numpy as np
 from chunkarr.buffers import memory_error
 from chunkarr.formats.runs import plain
 from chunkarr.graph import Barrier, Kernel, Node
-from chunkarr.grid import Grid, Region, Shape, bounding, region_size, whole
+from chunkarr.grid import Grid, Region, Shape, region_size, whole
 from chunkarr.lookups import Advanced, Lookup, Part
 from chunkarr.ops.layout import take_basic
 from chunkarr.ops.sources import CELL, full
@@ -115,6 +115,10 @@ class Collect(Barrier):
         """Bring what `pick` yielded to its places in ``out``, the whole result."""
         raise NotImplementedError
 
+    def move(self, blocks: Sequence[Block], wanted: Sequence[Region], box: Region, out: Block) -> None:
+        """Bring the elements that lie in ``box`` to their places."""
+        self.put(out, box, self.pick(blocks, wanted, box))
+
     def held_bytes(self, box: Region) -> int:
         """Return what ``pick`` and ``put`` hold for a box, besides its blocks."""
         raise NotImplementedError
@@ -170,11 +174,12 @@ class Indexed(Collect):
         return found
 
     def wanted(self, box: Region) -> tuple[Region, ...]:
-        """Read no more than what holds the elements in the box; nothing if there are none."""
-        reach: Region | None = None
-        for part in self._parts(box):
-            reach = part.source if reach is None else bounding(reach, part.source)
-        return () if reach is None else (reach,)
+        """Read what holds the elements, where they are few; nothing if there are none."""
+        parts = self._parts(box)
+        first = next(parts, None)
+        if first is None:
+            return ()
+        return (first.source if next(parts, None) is None else box,)
 
     def most(self, box: Region) -> tuple[Region, ...]:
         """Read the box."""
@@ -193,6 +198,14 @@ class Indexed(Collect):
         for part, value in zip(self._parts(box), values, strict=True):
             place, where = part.of_result(target, whole(self.shape))
             place[where] = value
+
+    def move(self, blocks: Sequence[Block], wanted: Sequence[Region], box: Region, out: Block) -> None:
+        """Look indices and places up together."""
+        source, target = seen_plain(blocks[0]), seen_plain(out)
+        for part in self._parts(box):
+            view, key = part.of_array(source, wanted[0])
+            place, where = part.of_result(target, whole(self.shape))
+            place[where] = view[key]
 
     def _parts(self, box: Region) -> Iterator[Part]:
         return self.advanced.parts(box, PIECE)
