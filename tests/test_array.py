@@ -179,7 +179,7 @@ def test_ufunc_methods_do_what_numpy_does():
     where = x > 2
     same(np.sqrt(a, where=chunked(where), out=out.copy()), np.sqrt(x, where=where, out=x + 1))
     same(np.divmod(a, 2), np.divmod(x, 2))
-    with pytest.raises(TypeError, match=r"add\.at|not implemented"):
+    with pytest.raises(ValueError, match="read-only"):
         np.add.at(a, 0, 1)
     with pytest.raises(TypeError, match="fft"):
         np.fft.fft(a)

@@ -18,6 +18,7 @@ from chunkarr.array.dispatch import HANDLERS, call_ufunc, implements, outer_oper
 from chunkarr.array.expression import Expression, as_node
 from chunkarr.array.growing import Growing
 from chunkarr.array.operators import InPlace
+from chunkarr.array.outputs import deliver
 from chunkarr.array.picking import Picking, pick
 from chunkarr.array.reducing import Reducing
 from chunkarr.array.saving import Path, write, write_raw
@@ -137,7 +138,8 @@ class Array(InPlace, Growing, Shaping, Reducing, Picking, Checking, NDArrayOpera
         elif method == "outer" and ufunc.signature is None:
             nodes = call_ufunc(ufunc, tuple(wrap(n) for n in outer_operands(*inputs)), kwargs)
         elif method == "reduce":
-            return wrap(reduce_ufunc(ufunc, *inputs, **kwargs))
+            out = kwargs.pop("out", None)
+            return deliver(wrap(reduce_ufunc(ufunc, *inputs, **kwargs)), out)
         else:
             handler = HANDLERS.get(ufunc) if method == "__call__" else HANDLERS.get(getattr(np.ufunc, method))
             if handler is None:

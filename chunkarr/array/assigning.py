@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from chunkarr.array.handles import Handle
     from chunkarr.grid import Shape
 
-__all__ = ["What", "check_writable", "is_writable", "seen_by", "set_item", "set_view", "transaction"]
+__all__ = [
+    "What",
+    "advanced_of",
+    "check_writable",
+    "is_writable",
+    "scattered",
+    "seen_by",
+    "set_item",
+    "set_view",
+    "transaction",
+]
 
 What = tuple[Setter, "Sequence[Node]"]
 
@@ -99,7 +109,7 @@ def set_item(array: Any, key: Any, value: Any) -> None:
         if make is not None:
             set_view(array, make)
             return
-    set_view(array, _scattered(advanced_of(key, array.shape), value))
+    set_view(array, scattered(advanced_of(key, array.shape), value))
 
 
 def advanced_of(key: Any, shape: Shape) -> Advanced:
@@ -195,7 +205,7 @@ def _masked(mask: Any, value: Any, array: Expression) -> Callable[[Draft | None,
     return make
 
 
-def _scattered(advanced: Advanced, value: Any, ufunc: np.ufunc | None = None) -> Callable[[Draft | None, Node], What]:
+def scattered(advanced: Advanced, value: Any, ufunc: np.ufunc | None = None) -> Callable[[Draft | None, Node], What]:
     """Return what sets the elements that index arrays select."""
     ready: list[Any] = []
 

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from chunkarr import engine
-from chunkarr.array.expression import Expression, as_node, as_operand, no_out
-from chunkarr.graph import Node
+from chunkarr.array.expression import Expression, as_node, as_operand
+from chunkarr.array.handles import handle_of
+from chunkarr.array.outputs import check_out, fill
+from chunkarr.errors import UnsupportedError
+from chunkarr.graph import Load, Node, topological
 from chunkarr.ops import elementwise, layout
 from chunkarr.ops.reduce import reduce
 from chunkarr.ops.reductions import NO_INITIAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["HANDLERS", "as_mask", "call_ufunc", "implements", "outer_operands", "reduce_ufunc"]
 
@@ -62,26 +64,40 @@ def as_mask(where: Any) -> Node | None:
     return elementwise.astype(node, bool, casting="safe")
 
 
-def call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Node | np.ndarray[Any, Any]]:
-    """Build the expression of a ufunc call, one node per output; an ndarray given as ``out=`` is filled."""
+def call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Build the expression of a ufunc call, one node per output; what is given as ``out=`` is filled."""
     asked = dict(kwargs)
     out = asked.pop("out", None)
     mask = as_mask(asked.pop("where", True))
     asked.pop("subok", None)
     asked.pop("order", None)  # memory layout is not the user's to see
     outs = out if isinstance(out, tuple) else (out,) * ufunc.nout
-    if any(isinstance(target, Expression) for target in outs):
-        raise ValueError("output array is read-only: an expression cannot be written to; use the returned array")
+    for target in outs:
+        if target is not None:
+            check_out(target)
     casting = asked.get("casting", "same_kind")
     nodes = elementwise.call(ufunc, [as_operand(i) for i in inputs], where=mask, kwargs=asked)
-    results: list[Node | np.ndarray[Any, Any]] = []
+    _check_apart(ufunc, nodes, outs)
+    results: list[Any] = []
     for node, target in zip(nodes, outs, strict=True):
         if target is not None:
-            if mask is not None:  # in the dtype of the target: its own values must not lose digits
-                node = elementwise.select(mask, elementwise.astype(node, target.dtype, casting), as_node(target.copy()))
-            np.copyto(target, engine.compute([node])[0], casting=casting)
+            fill(target, node, casting, mask)
         results.append(node if target is None else target)
     return results
+
+
+def _check_apart(ufunc: np.ufunc, nodes: Sequence[Node], outs: Sequence[Any]) -> None:
+    """Refuse to write one of several results to an array that the others are computed of."""
+    if len(outs) < 2:
+        return
+    handles = {id(o._handle) for o in outs if isinstance(o, Expression)}  # noqa: SLF001
+    for node in topological(nodes):
+        handle = handle_of(node) if isinstance(node.op, Load) else None
+        if handle is not None and id(handle) in handles:
+            raise UnsupportedError(
+                f"{ufunc.__name__}: {node.op.stored.path} is both an operand and one of several outputs; "  # type: ignore[attr-defined]
+                "leave out= away and assign the results one after another, the first of them saved or computed"
+            )
 
 
 def reduce_ufunc(
@@ -89,13 +105,11 @@ def reduce_ufunc(
     array: Any,
     axis: Any = 0,
     dtype: Any = None,
-    out: Any = None,
     keepdims: bool = False,
     initial: Any = NO_INITIAL,
     where: Any = True,
 ) -> Node:
     """Return the node of ``ufunc.reduce(array, ...)``."""
-    no_out(f"{ufunc.__name__}.reduce", out)
     if ufunc not in REDUCING:
         raise TypeError(f"numpy.{ufunc.__name__}.reduce is not implemented for chunkarr arrays")
     given = {} if initial is NO_INITIAL or initial is np._NoValue else {"initial": initial}  # noqa: SLF001

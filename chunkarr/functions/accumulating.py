@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chunkarr.array import as_node, implements, wrap
-from chunkarr.functions.outputs import deliver
+from chunkarr.array.outputs import deliver
 from chunkarr.graph import Node
 from chunkarr.ops import layout
 from chunkarr.ops.accumulate import SCANS

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chunkarr.array import Array, as_node, implements, wrap
-from chunkarr.functions.outputs import deliver
+from chunkarr.array.outputs import deliver
 from chunkarr.graph import Node
 from chunkarr.ops import contract, elementwise, layout
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from chunkarr.array import Array, as_node, implements, wrap
 from chunkarr.array.expression import as_operand
+from chunkarr.array.outputs import deliver
 from chunkarr.errors import UnsupportedError
-from chunkarr.functions.outputs import deliver
 from chunkarr.functions.picking import nonzero
 from chunkarr.graph import Node
 from chunkarr.ops import elementwise, layout

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from chunkarr.array import Array, implements, wrap
+from chunkarr.array.outputs import deliver
 from chunkarr.array.picking import take_where, truth
 from chunkarr.functions.joining import stack
-from chunkarr.functions.outputs import deliver
 from chunkarr.io import asarray
 from chunkarr.ops import layout
 from chunkarr.ops.sources import arange

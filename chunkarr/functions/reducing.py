@@ -12,8 +12,8 @@ import numpy as np
 
 from chunkarr.array import Array, as_node, implements, wrap
 from chunkarr.array.dispatch import as_mask
+from chunkarr.array.outputs import deliver
 from chunkarr.errors import UnsupportedError
-from chunkarr.functions.outputs import deliver
 from chunkarr.ops.layout import broadcast_to
 from chunkarr.ops.reduce import reduce
 from chunkarr.ops.reductions import NO_INITIAL

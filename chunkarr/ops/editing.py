@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chunkarr.graph import Kernel, Node
-from chunkarr.grid import Grid, Region, Shape, region_size
+from chunkarr.grid import Grid, Region, Shape, region_size, whole
+from chunkarr.ops.sources import natural_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["merge", "without"]
+__all__ = ["cycled", "merge", "without"]
 
 Block = np.ndarray[Any, Any]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
@@ -109,3 +110,40 @@ def merge(node: Node, values: Node, places: Indices, order: Indices, axis: int) 
     shape = (*node.shape[:axis], node.shape[axis] + places.size, *node.shape[axis + 1 :])
     steps = node.grid.steps if math.prod(node.shape) else shape
     return Node(Merge(shape, node.dtype, axis, places, order), (node, values), Grid(shape, steps, node.grid.firsts))
+
+
+class Cycled(Kernel):
+    """The elements of an array, in C order and again and again, under a shape."""
+
+    __slots__ = ("inner",)
+
+    def __init__(self, shape: Shape, dtype: np.dtype[Any], inner: Shape) -> None:
+        super().__init__(shape, dtype)
+        self.inner = inner
+
+    def needs(self, region: Region) -> tuple[Region | None, ...]:
+        """Need everything."""
+        del region
+        return (whole(self.inner),)
+
+    def kernel(self, blocks: Sequence[Block | None], region: Region, out: Block, scratch: Block) -> None:  # noqa: ARG002
+        """Look up each element by its flat index."""
+        places = np.zeros((), np.intp)
+        for (a, b), n in zip(region, self.shape, strict=True):
+            places = places[..., None] * n + np.arange(a, b)
+        values: Any = blocks[0]
+        out[...] = values.reshape(-1)[places % values.size]
+
+    def scratch_bytes(self, region: Region) -> int:
+        """Count the indices, the values that are looked up, and a copy of those that are not in C order."""
+        size = math.prod(self.inner) * self.dtype.itemsize
+        return region_size(region) * (24 + self.dtype.itemsize) + size
+
+
+def cycled(node: Node, shape: Shape) -> Node:
+    """Return the elements of ``node``, of which there are some, repeated to fill ``shape``."""
+    return Node(
+        Cycled(shape, node.dtype, node.shape),
+        (node,),
+        natural_grid(Grid(shape, shape), node.dtype.itemsize, contiguous=True),
+    )
