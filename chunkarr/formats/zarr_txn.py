@@ -141,8 +141,7 @@ class Transaction:
             names.append(self._stage("removed", gone + int(google_crc32c.value(gone)).to_bytes(4, "little")))
         names.append(self._stage("COMMIT.tmp", root.pack()))
         if durable:
-            for name in names:
-                fsio.sync_file(os.path.join(self.directory, name))
+            fsio.for_each(fsio.sync_file, [os.path.join(self.directory, name) for name in names])
             fsio.sync_dir(self.directory)
             fsio.sync_dir(os.path.dirname(self.directory))
         commit = os.path.join(self.directory, "COMMIT")
@@ -172,20 +171,19 @@ class Transaction:
 def _apply(path: str, change: str, *, durable: bool, redo: bool) -> None:
     """Put a committed change in place; what was put there before, by a writer that died, is not there to be moved."""
     place = os.path.join(path, PLACE)
-    early, late = _moves(change)
+    first, objects, last = _moves(path, change)
     everywhere = _directories(path) if redo else set()
-    touched = {os.path.dirname(os.path.join(path, name)) for _, name in early + late}
+    touched = {os.path.dirname(file) for _, file in first + objects + last}
     made = _make_directories(touched)
     if durable and (made or redo):
         # A file that was renamed into a directory is lost with it, so the directory's name comes first.
         _sync(made | everywhere)
-    for staged, name in early:
-        calls.replace(os.path.join(change, staged), os.path.join(path, name))
+    for move in (first, objects):
+        fsio.for_each(lambda names: calls.replace(*names), move)
     removed = os.path.join(change, "removed")
     if os.path.exists(removed):
         _remove(path, removed, touched)
-    for staged, name in late:
-        calls.replace(os.path.join(change, staged), os.path.join(path, name))
+    fsio.for_each(lambda names: calls.replace(*names), last)
     if durable:
         # What was renamed before the writer died may not have reached the disk either.
         _sync(touched | everywhere)
@@ -201,19 +199,20 @@ def _directories(path: str) -> set[str]:
     return {where for where, _, _ in os.walk(path) if not where.startswith(changes)}
 
 
-def _moves(change: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return staged names and where each belongs in the array's directory: before removing what is gone, and after."""
+def _moves(path: str, change: str) -> list[list[tuple[str, str]]]:
+    """Return (staged file, its place) of metadata that come first, of objects and pages, of metadata that come last."""
     first: list[tuple[str, str]] = []
     objects: list[tuple[str, str]] = []
     last: list[tuple[str, str]] = []
     for name in sorted(os.listdir(change)):
+        staged = os.path.join(change, name)
         if match := _META.fullmatch(name):
-            (first if match[1] == "first" else last).append((name, match[2]))
+            (first if match[1] == "first" else last).append((staged, os.path.join(path, match[2])))
         elif match := _PAGE.fullmatch(name):
-            objects.append((name, f"{PLACE}/pages/{match[1]}"))
+            objects.append((staged, os.path.join(path, PLACE, "pages", match[1])))
         elif _KEY.fullmatch(name):
-            objects.append((name, name.replace("+", "/")))
-    return first + objects, last
+            objects.append((staged, os.path.join(path, name.replace("+", "/"))))
+    return [first, objects, last]
 
 
 def _make_directories(wanted: set[str]) -> set[str]:
@@ -229,9 +228,8 @@ def _make_directories(wanted: set[str]) -> set[str]:
 
 
 def _sync(directories: set[str]) -> None:
-    for where in sorted(directories, key=len, reverse=True):
-        if os.path.isdir(where):  # else it was emptied and removed
-            fsio.sync_dir(where)
+    # What is not there any more was emptied and removed.
+    fsio.for_each(fsio.sync_dir, sorted(where for where in directories if os.path.isdir(where)))
 
 
 def _remove(path: str, file: str, touched: set[str]) -> None:

@@ -6,6 +6,7 @@ from chunkarr.fsio import calls
 from chunkarr.fsio.locking import ArrayLock
 from chunkarr.fsio.publishing import (
     Durability,
+    for_each,
     hidden_sibling,
     hold,
     log_beside,
@@ -41,6 +42,7 @@ __all__ = [
     "bytes_of",
     "calls",
     "discard",
+    "for_each",
     "hidden_sibling",
     "hold",
     "log_beside",

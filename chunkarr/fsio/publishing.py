@@ -12,7 +12,9 @@ import os
 import re
 import secrets
 import stat
-from typing import Literal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
 
 from chunkarr.errors import CommittedNotAppliedError, TargetExistsError
 from chunkarr.fsio import calls
@@ -21,6 +23,7 @@ from chunkarr.fsio.transfer import BASE_FLAGS, READ_FLAGS, discard, naming, open
 
 __all__ = [
     "Durability",
+    "for_each",
     "hidden_sibling",
     "hold",
     "log_beside",
@@ -38,6 +41,8 @@ __all__ = [
 
 Durability = Literal["full", "process"]
 
+MANY = 16  # calls from which on several threads wait for the disk
+WAITERS = 8  # threads that wait for the disk
 NAME_BYTES = 180  # bytes of a file's name kept in its hidden sibling's: a name has at most 255
 
 
@@ -239,15 +244,33 @@ def sync_dir(path: str) -> None:
         sync_file(path or ".")
 
 
+def for_each(call: Callable[[Any], object], items: Sequence[Any]) -> None:
+    """Call ``call`` with each of ``items``, which wait for the disk: many at once, because a disk is faster that way.
+
+    Raises what the first that fails raises, when those that had begun are done.
+    """
+    if len(items) < MANY:
+        for item in items:
+            call(item)
+        return
+    with ThreadPoolExecutor(WAITERS) as pool:
+        futures = [pool.submit(call, item) for item in items]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
 def sync_tree(directory: str) -> None:
     """Return when every file and directory below ``directory``, and itself, is on the disk."""
-    directories = []
+    directories, files = [], []
     for place, _, names in os.walk(directory):
         directories.append(place)
-        for name in names:
-            sync_file(os.path.join(place, name))
-    for place in reversed(directories):
-        sync_dir(place)
+        files += [os.path.join(place, name) for name in names]
+    for_each(sync_file, files)
+    for_each(sync_dir, directories)
 
 
 def refuse_existing(path: str, overwrite: bool) -> None:
