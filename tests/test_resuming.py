@@ -21,8 +21,9 @@ import chunkarr as ca
 from chunkarr import engine, fsio, jobs, settings
 from chunkarr.cli import run
 from chunkarr.engine import resuming
-from chunkarr.engine.resuming import describe_job
+from chunkarr.engine import unfinished as finding
 from chunkarr.engine.schedule import Scheduler
+from chunkarr.engine.unfinished import describe_job
 from chunkarr.errors import ResumeMismatchError, StaleExpressionError, TargetExistsError, UnsupportedError
 from chunkarr.formats.progress_log import read_log
 from tests import oracle
@@ -409,7 +410,7 @@ def test_after_a_restart_of_the_machine_only_what_was_synced_counts(tmp_path, so
     made.mkdir()
     for name, durability in (("x.npy", "full"), ("y.npy", "process")):
         interrupted(lambda: jobs.convert(source, made / name, keep=True, durability=durability))  # noqa: B023
-    monkeypatch.setattr(resuming, "BOOT_ID", str(tmp_path / "boot_id"))
+    monkeypatch.setattr(finding, "BOOT_ID", str(tmp_path / "boot_id"))
     (tmp_path / "boot_id").write_text("another")
     assert jobs.convert(source, made / "x.npy", resume=True).resumed
     with pytest.raises(ResumeMismatchError, match="started anew"):

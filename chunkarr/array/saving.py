@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chunkarr import engine
-from chunkarr.engine.resuming import Logged, describe_job, find_unfinished, spare_unfinished
+from chunkarr.engine.resuming import Logged
+from chunkarr.engine.unfinished import describe_job, find_unfinished, spare_unfinished
 from chunkarr.errors import UnsupportedError
 from chunkarr.formats.table import create_target, format_of_new, identify, open_stored, place_of_new
 from chunkarr.graph import Load, topological
@@ -22,7 +23,7 @@ from chunkarr.settings import durability as default_durability
 
 if TYPE_CHECKING:
     from chunkarr.engine import Plan
-    from chunkarr.engine.resuming import Unfinished
+    from chunkarr.engine.unfinished import Unfinished
     from chunkarr.formats.contract import Target
     from chunkarr.graph import Node
     from chunkarr.grid import Shape

@@ -176,7 +176,7 @@ def _execute(planned: Plan, targets: Sequence[Target], who: Scheduler, progress:
         for number, stage in enumerate(planned.stages):
             if isinstance(stage, MapStage):
                 final = stage.results[0].place == "target"
-                target = next(t for t in ends if 0 not in t.shape) if final else _make(stage.results[0])
+                target = next(t for t in ends if 0 not in t.shape) if final else _make_for(stage, number, targets)
                 events.update(_run_blocks(stage, target, run_map, results, run, who, str(number)))
                 if not final:
                     results[stage.results[0].key] = _as_stored(target)
@@ -212,7 +212,15 @@ def _make(result: Result) -> Target:
     return ScratchArray(scratch_directory(), shape, result.dtype, result.tile)
 
 
+def _make_for(stage: MapStage, number: int, targets: Sequence[Target]) -> Target:
+    """Return where a stage before the last puts its result: where a later run finds it, if the target is such."""
+    target = targets[0].scratch(number) if targets and isinstance(targets[0], Logged) else None
+    return _make(stage.results[0]) if target is None else target
+
+
 def _as_stored(target: Target) -> Stored:
+    if isinstance(target, Logged):
+        target = target.inner
     if isinstance(target, MemoryTarget):
         return MemoryStored(target.array)
     assert isinstance(target, ScratchArray)

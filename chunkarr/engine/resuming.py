@@ -4,177 +4,48 @@ The log lies beside the hidden sibling. A batch, at most 256 MiB or what 5 secon
 before the line that says so; so a line is never wrong, and a killed run repeats one batch at most. A
 job that ends before its first batch is full writes no log. The next run of the same job, with ``resume``,
 takes the sibling over if its lock is free and the fingerprint in the log is its own.
+
+Where a stage before the last copies much to scratch, its scratch file is logged the same way: it stays
+in the scratch directory until the job is done, or its hidden sibling is gone. It is not synced, and so
+counts only as long as the machine runs.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import math
 import os
-import sys
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from chunkarr import fsio
-from chunkarr.engine.recipe import describe_sources, differences, digest_recipe
+from chunkarr.engine.unfinished import Description, Unfinished, boot, find_unfinished
 from chunkarr.errors import FormatError, ResumeMismatchError, StaleExpressionError, UnsupportedError
 from chunkarr.formats.contract import Target
-from chunkarr.formats.progress_log import Coverage, LogFile, Record, read_log
-from chunkarr.grid import region_size
+from chunkarr.formats.progress_log import Coverage, LogFile, Record
+from chunkarr.formats.scratch import JOB_NAME, ScratchArray
+from chunkarr.grid import region_shape, region_size
 from chunkarr.plan.stages import MapStage
+from chunkarr.settings import scratch_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from chunkarr.graph import Node
-    from chunkarr.grid import Region
+    import numpy as np
+
+    from chunkarr.grid import Grid, Region
     from chunkarr.plan.stages import Plan
 
-__all__ = ["KEPT", "Logged", "Unfinished", "describe_job", "find_unfinished", "spare_unfinished"]
+__all__ = ["KEPT", "Logged"]
 
 BATCH_BYTES = 256 << 20  # written and not logged at most
-ROUNDS = 16  # at most, where other processes work
 BATCH_SECONDS = 5.0  # between two lines at most, where blocks take less
+ROUNDS = 16  # at most, where other processes work
 KEPT = "what was done is kept; run it again with resume=True to go on"
 HOPELESS = (StaleExpressionError, FormatError, FloatingPointError)  # these would come again, or spoil the result
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
-
-Description = dict[str, Any]
-
-
-@dataclass
-class Unfinished:
-    """What an earlier run of a job left."""
-
-    part: str
-    lock: int | None  # held by the finder; None if the array is complete
-    record: Record
-
-    @property
-    def complete(self) -> bool:
-        """Say whether the array has its name already: only the log is left."""
-        return self.lock is None
-
-    def close(self) -> None:
-        """Give up the lock, and leave everything as it is."""
-        if self.lock is not None:
-            os.close(self.lock)
-
-    def tidy(self, path: str) -> None:
-        """Remove what is left beside a complete array."""
-        fsio.discard(fsio.log_beside(self.part))
-        fsio.sweep(path)
-
-
-def describe_job(node: Node, **target: Any) -> Description:
-    """Return the fingerprint of writing ``node`` to a ``target`` of these options, as JSON can hold it.
-
-    Raises
-    ------
-    UnsupportedError
-        If the expression or a source is nothing that a later run can recognise.
-    """
-    root = sys.modules[__name__.partition(".")[0]]
-    return {
-        "versions": {"chunkarr": root.__version__, "numpy": np.__version__},
-        "sources": describe_sources(node),
-        "recipe": digest_recipe(node),
-        "target": {name: _option(value) for name, value in target.items()},
-    }
-
-
-def _option(value: Any) -> Any:
-    return [int(n) for n in value] if isinstance(value, list | tuple | np.ndarray) else repr(value)
-
-
-def find_unfinished(path: str, what: Description) -> Unfinished | None:
-    """Return what a run of the same job left for ``path``, the fullest first; None if there is nothing.
-
-    Raises
-    ------
-    ResumeMismatchError
-        If there is something, but of another source, expression or layout; says what differs.
-    """
-    if fsio.calls.fcntl is None:  # without locks nobody knows whether a writer is alive
-        return None
-    best: Unfinished | None = None
-    wrong: list[str] = []
-    for part in fsio.unfinished(path):
-        record = read_log(fsio.log_beside(part))
-        if record is None:
-            continue
-        differ = _differences(record.head, what)
-        if record.published is not None and record.published == _identity(path):
-            if differ:
-                continue
-            return Unfinished(part, None, record)
-        lock = _try_hold(part)
-        if lock is None:
-            continue
-        found = Unfinished(part, lock, record)
-        if differ or (best is not None and best.record.elements >= record.elements):
-            wrong += differ
-            found.close()
-            continue
-        if best is not None:
-            best.close()
-        best = found
-    if best is None and wrong:
-        raise ResumeMismatchError(
-            f"{path}: the unfinished output was made from something else: {'; '.join(wrong)}; "
-            "run it without resume to start anew"
-        )
-    return best
-
-
-def spare_unfinished(path: str) -> list[int]:
-    """Return locks that keep unfinished siblings of ``path`` from being swept until they are closed."""
-    return [lock for lock in map(_try_hold, fsio.unfinished(path)) if lock is not None]
-
-
-def _try_hold(part: str) -> int | None:
-    try:
-        return fsio.try_hold(part)
-    except FileNotFoundError:
-        return None
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return state.st_dev, state.st_ino
-
-
-def _boot() -> str:
-    """Return what changes when the machine starts anew, "" where it does not tell."""
-    try:
-        with open(BOOT_ID, encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _differences(head: Description, what: Description) -> list[str]:
-    """Return in words why what a log's first line describes is not ``what``."""
-    was = head.get("made of", {})
-    found = differences(was.get("versions"), what["versions"])
-    sources = was.get("sources", [])
-    if len(sources) != len(what["sources"]):
-        found.append(f"sources were {len(sources)}, are {len(what['sources'])}")
-    else:
-        for old, new in zip(sources, what["sources"], strict=True):
-            found += differences(old, new, f"source {new['path']}")
-    found += differences(was.get("target"), what["target"], "target")
-    if not found and was.get("recipe") != what["recipe"]:
-        found.append("the expression differs")
-    if not found and head.get("boot") not in ("", _boot()):
-        found.append('the machine was started anew, and with durability="process" what was written may be lost')
-    return found
 
 
 class _Remaining(Target):
@@ -224,6 +95,8 @@ class Logged(_Remaining):
         Whether the unfinished array stays when the job fails.
     durable
         Whether a batch survives power loss, not only a killed process.
+    owner
+        The hidden sibling that this is scratch for; "" for the target of the job.
     """
 
     def __init__(
@@ -234,16 +107,21 @@ class Logged(_Remaining):
         found: Unfinished | None = None,
         keep: bool = False,
         durable: bool = True,
+        owner: str = "",
     ) -> None:
         super().__init__(inner, found.record.levels if found else ())
-        self._describe, self._keep, self._durable = describe, keep, durable or not _boot()
+        self._describe, self._keep, self._owner = describe, keep, owner
+        self._durable = durable or not boot()
         self._log = LogFile(fsio.log_beside(inner.part), self._durable, found.record.length if found else 0)
         self.resumed = 0  # bytes that were there
         if found is not None:
             _check_marks(inner, found.record)  # whose levels are those here
             self.resumed = found.record.elements * inner.dtype.itemsize
-        self._blocks: Coverage | None = None  # in what the work is done; None before `begin`
-        self._grid = self.levels[-1].grid if self.levels else None  # whose boxes the log counts
+        self._resuming = found is not None
+        self._plan: Plan | None = None
+        self._scratch: list[Logged] = []  # of the stages before the last
+        self._blocks: Coverage | None = None  # in what the work is done; None where nothing is logged
+        self._grid: Grid | None = self.levels[-1].grid if self.levels else None  # whose boxes the log counts
         self._pending: list[Region] = []
         self._bytes = 0  # pending
         self._since = 0.0  # when the last batch began
@@ -253,11 +131,54 @@ class Logged(_Remaining):
         return _Remaining, (self.inner, self.levels)
 
     def begin(self, planned: Plan) -> None:
-        """Hear in which blocks the target will be written."""
+        """Hear how the target will be written."""
+        self._plan = planned
         last = planned.stages[-1] if planned.stages else None
         if isinstance(last, MapStage) and last.results[0].place == "target":
-            self._blocks = Coverage(last.blocks)
-        self._since = time.monotonic()
+            self._count_in(last.blocks)
+
+    def _count_in(self, blocks: Grid) -> None:
+        """Begin to log what is done, in boxes of ``blocks``."""
+        self._blocks, self._since = Coverage(blocks), time.monotonic()
+
+    def scratch(self, number: int) -> Logged | None:
+        """Return where stage ``number`` puts what it copies, if a later run may go on with that and it is much."""
+        assert self._plan is not None, "the engine says what the plan is, then runs it"
+        stage = self._plan.stages[number]
+        result = stage.results[0]
+        if self._blocks is None or result.place != "scratch" or result.nbytes < BATCH_BYTES:
+            return None
+        assert isinstance(stage, MapStage)
+        try:
+            job = self._describe()
+        except UnsupportedError:
+            return None
+        if not self._log.there:  # the scratch counts as long as the sibling can be resumed
+            self._log.append(self._head(job))
+        stages = [(s.label, [(r.region, r.tile) for r in s.results]) for s in self._plan.stages[: number + 1]]
+        what = {"job": job, "stages": repr(stages), "blocks": repr(stage.blocks)}
+        digest = hashlib.blake2b(json.dumps(job, sort_keys=True).encode(), digest_size=8).hexdigest()
+        name = f"{JOB_NAME}-{digest}-{number}"
+        found = self._find_scratch(name, what)
+        array = ScratchArray(
+            scratch_directory(), region_shape(result.region), result.dtype, result.tile,
+            name=name, adopt=None if found is None or found.lock is None else (found.part, found.lock),
+        )  # fmt: skip
+        logged = Logged(array, lambda: what, found=found, keep=self._keep, durable=False, owner=self.part)
+        logged._count_in(stage.blocks)
+        self._scratch.append(logged)
+        return logged
+
+    def _find_scratch(self, name: str, what: Description) -> Unfinished | None:
+        """Return what an earlier run copied in the same way; remove what it copied in another."""
+        base = os.path.join(scratch_directory(), name)
+        found = None
+        if self._resuming:
+            with contextlib.suppress(ResumeMismatchError):
+                found = find_unfinished(base, what)
+        if found is None:
+            fsio.sweep(base)
+        return found
 
     @property
     def rounds(self) -> int:
@@ -288,7 +209,7 @@ class Logged(_Remaining):
         lines: list[Description] = []
         if not self._log.there:
             try:
-                lines.append({"v": 1, "made of": self._describe(), "boot": "" if self._durable else _boot()})
+                lines.append(self._head(self._describe()))
             except UnsupportedError:  # nothing tells this job from another
                 self._blocks = None
                 return
@@ -300,27 +221,44 @@ class Logged(_Remaining):
         self._log.append(*lines)
         self._grid = grid
 
+    def _head(self, job: Description) -> Description:
+        return {"v": 1, "made of": job, "boot": "" if self._durable else boot(), "for": self._owner}
+
     def commit(self) -> None:
         """Log which file is about to get the name, commit, and remove the log."""
         if self._log.there:
             state = os.stat(self.part)
             self._log.append({"device": state.st_dev, "inode": state.st_ino})
         self.inner.commit()
+        self._drop_scratch()
         self._log.remove()
 
     def abort(self) -> None:
         """Remove the unfinished array and the log; never raises."""
         self._log.remove()  # first: half an array must not look as if it could be finished
+        self._drop_scratch()
         self.inner.abort()
+
+    def _drop_scratch(self) -> None:
+        for logged in self._scratch:
+            logged.abort()
 
     def fail(self, error: BaseException) -> None:
         """Keep what is done, and tell that in a note, if that is asked for and some use; else remove it."""
         if not self._keep or not self._log.there or isinstance(error, HOPELESS):
             self.abort()
             return
-        self._log.close()
-        self.inner.release()
+        for logged in (*self._scratch, self):
+            logged.leave()
         error.add_note(KEPT)
+
+    def leave(self) -> None:
+        """Leave what is logged to a later run; remove it where that is nothing."""
+        if self._log.there:
+            self._log.close()
+            self.inner.release()
+        else:
+            self.abort()
 
 
 def _check_marks(target: Target, record: Record) -> None:

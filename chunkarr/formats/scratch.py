@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -19,20 +20,32 @@ from chunkarr import fsio
 from chunkarr.errors import GridError, UnsupportedError
 from chunkarr.formats.contract import Stored, Target
 from chunkarr.formats.flat import check_block
+from chunkarr.formats.progress_log import read_log
 from chunkarr.formats.runs import Descriptor, bytes_moved, read_block, staging, write_block
 from chunkarr.grid import Grid, Region, Shape, intersect, region_shape, region_slices, shift
 
-__all__ = ["ScratchArray", "sweep_scratch"]
+__all__ = ["JOB_NAME", "ScratchArray", "sweep_scratch"]
 
 Array = np.ndarray[Any, Any]
 
 NAME = "chunkarr-scratch"
+JOB_NAME = "chunkarr-job"  # with a digest: scratch of a job that can be resumed
+_OF_JOB = re.compile(rf"\.({JOB_NAME}-[0-9a-f]+-[0-9]+)\.[0-9a-f]{{32}}\.log")
 _swept: set[str] = set()
 
 
 def sweep_scratch(directory: str) -> list[str]:
-    """Remove the scratch files in ``directory`` whose process is gone; return their paths."""
-    return fsio.sweep(os.path.join(directory, NAME))
+    """Remove the scratch files in ``directory`` whose process is gone; return their paths.
+
+    Those of an unfinished job stay as long as the job can be resumed: its hidden sibling is there.
+    """
+    removed = fsio.sweep(os.path.join(directory, NAME))
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+        if found := _OF_JOB.fullmatch(name):
+            log = read_log(os.path.join(directory, name))
+            if log is None or not os.path.exists(str(log.head.get("for"))):
+                removed += fsio.sweep(os.path.join(directory, found[1]))
+    return removed
 
 
 class ScratchArray(Stored, Target):
@@ -50,6 +63,10 @@ class ScratchArray(Stored, Target):
         As of any array, without Python objects.
     tile
         Elements per axis of a tile, each at least 1.
+    name
+        What its file's name begins with.
+    adopt
+        A scratch file of the same array that another process left, and its lock, to go on with.
 
     Examples
     --------
@@ -69,7 +86,16 @@ class ScratchArray(Stored, Target):
     distributable = True
     format = "scratch"
 
-    def __init__(self, directory: str, shape: Shape, dtype: Any, tile: Shape) -> None:
+    def __init__(
+        self,
+        directory: str,
+        shape: Shape,
+        dtype: Any,
+        tile: Shape,
+        *,
+        name: str = NAME,
+        adopt: tuple[str, int] | None = None,
+    ) -> None:
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         if self.dtype.hasobject:
             raise UnsupportedError(f"dtype {self.dtype} holds Python objects, which cannot lie in a file")
@@ -82,9 +108,12 @@ class ScratchArray(Stored, Target):
         if directory not in _swept:
             sweep_scratch(directory)
             _swept.add(directory)
-        _check_space(directory, prod(self.shape) * self.dtype.itemsize)
-        # Others who share the directory need not see what passes through.
-        self.path, lock = fsio.new_part(os.path.join(directory, NAME), size=size, reserve=False, mode=0o600)
+        if adopt is None:
+            _check_space(directory, prod(self.shape) * self.dtype.itemsize)
+            # Others who share the directory need not see what passes through.
+            adopt = fsio.new_part(os.path.join(directory, name), size=size, reserve=False, mode=0o600)
+        self.path, lock = adopt
+        self.part = self.path
         self._file = Descriptor(self.path, writable=True)
         self._drop: weakref.finalize[..., Any] | None = weakref.finalize(self, _drop, self.path, lock, os.getpid())
 
@@ -129,6 +158,19 @@ class ScratchArray(Stored, Target):
     def generation(self) -> str:
         """Return the file's name: a scratch array is written once, then read."""
         return self.path
+
+    def settle(self, regions: Sequence[Region], *, durable: bool) -> list[int]:
+        """Return 0 for each region: a scratch file has no checksums; see `Target.settle`."""
+        if durable:
+            fsio.sync_file(self._file.get())
+        return [0] * len(regions)
+
+    def release(self) -> None:
+        """Give up the lock without removing the file; see `Target.release`."""
+        self._file.close()
+        found = None if self._drop is None else self._drop.detach()
+        if found is not None:
+            os.close(found[2][1])
 
     def commit(self) -> None:
         """Do nothing: a scratch array has no other name to appear under."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,11 +15,14 @@ import dask.threaded  # noqa: F401 - here, not in every child
 import numcodecs.blosc  # noqa: F401 - the same
 import numpy as np
 
+import chunkarr as ca
 from chunkarr import jobs, settings
 from chunkarr.engine import resuming
+from chunkarr.formats.contract import Stored
 from chunkarr.formats.flat_stored import FlatStored
+from chunkarr.formats.zarr import ZarrArray
 from chunkarr.formats.zarr_manifest import load_root
-from chunkarr.grid import region_size
+from chunkarr.grid import Region, region_size
 from tests.reliability.disk import KILLED, Counter, Killer, in_child
 
 __all__ = ["LAYOUTS", "Tally", "contents", "kills", "litter"]
@@ -34,6 +38,7 @@ class Layout:
     suffix: str
     options: dict[str, Any]  # of `jobs.convert`
     memory: int = 2 << 20  # bytes: what a task holds is neither written nor logged
+    rows: int = 0  # of the chunks of a Zarr source; 0: the source is npy
 
 
 LAYOUTS = {
@@ -41,6 +46,7 @@ LAYOUTS = {
     "npy-fortran": Layout(".npy", {"order": "F"}),
     "raw": Layout(".raw", {"dtype": ">f4"}),
     "zarr": Layout(".zarr", {"chunks": (70, 300)}),
+    "rechunk": Layout(".zarr", {"chunks": (1000, 16)}, rows=5),  # through scratch
     "zarr-shards": Layout(".zarr", {"chunks": (20, 100), "shards": (80, 300)}, 4 << 20),
 }
 
@@ -75,19 +81,19 @@ def contents(path: str) -> dict[str, Any]:
 
 
 def litter(directory: str) -> list[str]:
-    """Return the hidden names in ``directory``."""
-    return [name for name in os.listdir(directory) if name.startswith(".")]
+    """Return the hidden names in ``directory``, none if there is no such directory."""
+    return [name for name in os.listdir(directory) if name.startswith(".")] if os.path.isdir(directory) else []
 
 
 def kills(layout: str, durability: str, most: int, directory: str) -> Tally:
     """Kill a conversion at up to ``most`` of its calls, evenly spread, every other one torn; go on each time."""
     how = LAYOUTS[layout]
     place = tempfile.mkdtemp(dir=directory)
-    source = os.path.join(place, "source.npy")
-    np.save(source, np.random.default_rng(0).normal(size=SHAPE))
+    source = os.path.join(place, "source.zarr" if how.rows else "source.npy")
+    in_child(_make, source, how)
     wanted = os.path.join(place, "wanted" + how.suffix)
     tally = Tally()
-    with settings.config.set(durability=durability, memory=how.memory, workers=1):
+    with settings.config.set(durability=durability, memory=how.memory, workers=1, scratch=os.path.join(place, "s")):
         counter = Counter()
         in_child(_convert, source, wanted, how, False)
         total = in_child(_count, counter, source, os.path.join(place, "counted" + how.suffix), how)
@@ -99,6 +105,12 @@ def kills(layout: str, durability: str, most: int, directory: str) -> Tally:
             shutil.rmtree(folder)
     shutil.rmtree(place)
     return tally
+
+
+def _make(source: str, how: Layout) -> None:
+    values = np.random.default_rng(0).normal(size=SHAPE)
+    with settings.config.set(memory="64MiB", durability="process"):
+        ca.save(source, values, **({"chunks": (how.rows, SHAPE[1])} if how.rows else {}))
 
 
 def _kill_once(at: int, source: str, target: str, how: Layout, expected: dict[str, Any], tally: Tally) -> None:
@@ -115,8 +127,8 @@ def _kill_once(at: int, source: str, target: str, how: Layout, expected: dict[st
         tally.bad.append(f"{at}: read {read} B of {nbytes} B in both runs together")
     if contents(target) != expected:
         tally.bad.append(f"{at}: the result is another one")
-    if litter(os.path.dirname(target)):
-        tally.bad.append(f"{at}: left {litter(os.path.dirname(target))}")
+    if left := litter(os.path.dirname(target)) + litter(settings.scratch_directory()):
+        tally.bad.append(f"{at}: left {left}")
 
 
 def _count(counter: Counter, source: str, target: str, how: Layout) -> int:
@@ -130,14 +142,19 @@ def _count(counter: Counter, source: str, target: str, how: Layout) -> int:
 def _convert(source: str, target: str, how: Layout, resume: bool, shared: Any = None) -> int:
     """Convert in small batches; add what is read to ``shared``; return what an earlier run had written."""
     resuming.BATCH_BYTES = BATCH
-    read = FlatStored.read
+    if shared is not None:
+        for kind in (FlatStored, ZarrArray):
+            kind.read = _counting(kind.read, shared)  # type: ignore[method-assign]
+    # An array that was completed and is there already is replaced: --overwrite is what a script would give.
+    return jobs.convert(source, target, resume=resume, overwrite=resume, **how.options).resumed
 
-    def counting(self: FlatStored, region: Any, out: Any, scratch: Any) -> None:
+
+def _counting(read: Callable[..., None], shared: mmap.mmap) -> Callable[..., None]:
+    """Return ``read`` of a stored array, adding the bytes of each region to ``shared``."""
+
+    def counted(self: Stored, region: Region, out: Any, scratch: Any) -> None:
         (before,) = struct.unpack("q", shared[:])
         shared[:] = struct.pack("q", before + region_size(region) * self.dtype.itemsize)
         read(self, region, out, scratch)
 
-    if shared is not None:
-        FlatStored.read = counting  # type: ignore[method-assign]
-    # An array that was completed and is there already is replaced: --overwrite is what a script would give.
-    return jobs.convert(source, target, resume=resume, overwrite=resume, **how.options).resumed
+    return counted
