@@ -75,3 +75,14 @@ def test_errors_come_back(client, tmp_path):
     chunk.write_bytes(chunk.read_bytes()[:-3])
     with warnings.catch_warnings(), pytest.raises(ca.FormatError):
         np.sum(a).compute()
+
+
+def test_digests_and_comparisons(client, source):
+    x, a = source
+    here = chunked(x).digest()
+    assert a.digest() == here
+    assert (a + 0).digest() == here
+    report = ca.compare(a, x)
+    assert (report.same, report.different) == (True, 0)
+    x[3, 4] += 1
+    assert ca.compare(a, x).first_index == (3, 4)
