@@ -268,27 +268,20 @@ class ZarrTarget(Target):
 
     def settle(self, regions: Sequence[Region], *, durable: bool) -> list[int]:
         """Return a mark of the files of each region: of their lengths and last bytes, which are checksums."""
-        directories = {self.part}
-        marks = [self._mark(region, directories, durable=durable) for region in regions]
+        files = [
+            [os.path.join(self.part, self.meta.key(index)) for index, _ in boxes(self.meta.object_shape, region)]
+            for region in regions
+        ]
         if durable:
-            for directory in sorted(directories, key=len, reverse=True):
-                fsio.sync_dir(directory)
-        return marks
-
-    def _mark(self, region: Region, directories: set[str], *, durable: bool) -> int:
-        """Return the mark of one region; add the directories in which its files are."""
-        seen = b""
-        for index, _ in boxes(self.meta.object_shape, region):
-            path = os.path.join(self.part, self.meta.key(index))
-            found = _tail(path, durable=durable)
-            if found is None:
-                return -1
-            seen += found
-            place = os.path.dirname(path)
-            while place not in directories:
-                directories.add(place)
-                place = os.path.dirname(place)
-        return int(google_crc32c.value(seen))
+            every = [file for some in files for file in some]
+            directories = {self.part}
+            for place in {os.path.dirname(file) for file in every}:
+                while place not in directories:
+                    directories.add(place)
+                    place = os.path.dirname(place)
+            fsio.for_each(fsio.sync_file, every)
+            fsio.for_each(fsio.sync_dir, sorted(directories, key=len, reverse=True))
+        return [_mark(some) for some in files]
 
     def release(self) -> None:
         """Give up the lock without removing the unfinished array; see `Target.release`."""
@@ -309,19 +302,20 @@ def _drop(part: str, lock: int, process: int) -> None:
         os.close(lock)
 
 
-def _tail(path: str, *, durable: bool) -> bytes | None:
-    """Return length and last bytes of a file, on the disk if ``durable``; None if it is not there or too short."""
-    try:
-        fd = fsio.open_read(path, follow=False)
-    except FileNotFoundError:
-        return None
-    try:
-        size, tail = os.fstat(fd).st_size, bytearray(4)
-        if size < len(tail):
-            return None
-        fsio.read_into(fd, tail, size - len(tail), path)
-        if durable:
-            fsio.sync_file(fd)
-    finally:
-        os.close(fd)
-    return size.to_bytes(8, "little") + bytes(tail)
+def _mark(files: Sequence[str]) -> int:
+    """Return a checksum of the lengths and last bytes of files, -1 if one is not there or too short."""
+    seen = b""
+    for file in files:
+        try:
+            fd = fsio.open_read(file, follow=False)
+        except FileNotFoundError:
+            return -1
+        try:
+            size, tail = os.fstat(fd).st_size, bytearray(4)
+            if size < len(tail):
+                return -1
+            fsio.read_into(fd, tail, size - len(tail), file)
+        finally:
+            os.close(fd)
+        seen += size.to_bytes(8, "little") + bytes(tail)
+    return int(google_crc32c.value(seen))
