@@ -170,9 +170,61 @@ def scattered(a, b, out):
     """Read half a million elements that lie anywhere, of an expression, and rows in any order."""
     rng = np.random.default_rng(0)
     rows, columns = (rng.integers(0, n, min(1 << 19, a.size)) for n in a.shape)
-    return (a - b)[rows, columns].compute(), a[rng.permutation(a.shape[0])[: 1 + a.shape[0] // 64]].sum(
-        axis=1
-    ).compute()
+    some = rng.permutation(a.shape[0])[: 1 + a.shape[0] // 64]
+    return (a - b)[rows, columns].compute(), a[some].sum(axis=1).compute()
+
+
+def changing(work):
+    """Return the operation that changes a copy of the first source, which takes next to no disk at first."""
+
+    def run(a, b, out):
+        path = f"{out}/changed{os.path.splitext(a.path)[1]}"
+        if os.path.isdir(a.path):
+            shutil.copytree(a.path, path, copy_function=os.link)
+        else:
+            with open(a.path, "rb") as old, open(path, "wb") as new:
+                new.write(old.read(4096))
+                new.truncate(os.path.getsize(a.path))
+        work(ca.open(path, "r+"), b)
+        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+    return run
+
+
+def scaled(c, b):
+    """Change every element."""
+    c *= 2
+
+
+def shifted(c, b):
+    """Write rows where others were, and every third one again."""
+    c[1:] = c[:-1]
+    c[::3, ::-2] /= 2
+
+
+def masked(c, b):
+    """Change what a mask selects, to one value and by what is there."""
+    c[c > 50] = 1
+    c[b < 0] += 1
+
+
+def longer(c, b):
+    """Append values that are larger than the budget, the array itself too."""
+    c.append(b * 2)
+    c.append(c[: b.shape[0]])
+    c.resize(c.shape[0] // 2, c.shape[1] - 1)
+
+
+def scattered_into(c, b):
+    """Change elements and rows that lie anywhere, and a great part of the array in a batch with many small ones."""
+    rng = np.random.default_rng(0)
+    rows, columns = (rng.integers(0, n, min(1 << 17, c.size)) for n in c.shape)
+    c[rows, columns] = np.arange(rows.size)
+    np.add.at(c, (rows, columns), 1)
+    with c.batch():
+        for row in rows[:2000]:
+            c[row, :3] = row
+        c[1:] = c[:-1]
 
 
 def two_threads(a, b, out):
@@ -251,6 +303,12 @@ CASES = {
     "rows_in_order": Case(saved(".npy", lambda a, b: a[np.flatnonzero(np.arange(len(a)) % 3)]), "npy lz4 rows"),
     "mask_few": Case(computed(lambda a, b: a[a > 99.9], lambda a, b: b[a[:, 0] > 99]), "npy lz4 small rows"),
     "mask_most": Case(saved(".npy", lambda a, b: a[b < 50]), "npy plain lz4 rows", quick="npy"),
+    # stored arrays change
+    "scale": Case(changing(scaled), ALL, ratio=4, quick="lz4 npy"),
+    "shift": Case(changing(shifted), ALL, ratio=4),
+    "mask": Case(changing(masked), ALL, ratio=2, quick="plain"),
+    "append": Case(changing(longer), ALL, ratio=2, quick="shards"),
+    "scatter": Case(changing(scattered_into), ALL, ratio=2, quick="npy"),
     # barriers
     "cumsum_0": Case(saved(".npy", lambda a, b: a.cumsum(axis=0)), ALL, quick="lz4"),
     "cumsum_1": Case(saved(".npy", lambda a, b: a.cumsum(axis=1)), ALL),

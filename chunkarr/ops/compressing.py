@@ -208,27 +208,27 @@ class Masked(Collect):
 
     def needs(self, region: Region) -> tuple[Region | None, ...]:
         """Need the runs that hold the elements."""
-        return self.most(self.restricted(region).span())
+        return self.most(self.restricted(region).span(self.hits.runs))
 
     def restricted(self, region: Region) -> Masked:
         """Return the elements of a part of the result."""
         asked = tuple((a + c, a + d) for (a, _), (c, d) in zip(self.asked, region, strict=True))
         return Masked(self.dtype, self.hits, asked)
 
-    def span(self) -> Region:
+    def span(self, grid: Grid) -> Region:  # noqa: ARG002 - runs may not be cut
         """Return the box of runs that hold the elements."""
         return (*self.hits.span(*self.hits.holding(*self.asked[0])), *self.asked[1:])
 
-    def boxes(self, grid: Grid) -> Indices:
+    def boxes(self, grid: Grid, origin: Shape) -> Indices:
         """Return the boxes in which something is true."""
-        runs, span = self.hits.runs, self.span()
+        runs = self.hits.runs
         ndim = len(runs.shape)
         first, last = self.hits.holding(*self.asked[0])
         true = self.hits.counts > 0
         flat = true.reshape(-1)
         flat[:first] = flat[last:] = False
         for axis in range(ndim):
-            edges = [(grid.bounds(axis, k)[0] + span[axis][0]) // runs.steps[axis] for k in range(grid.counts[axis])]
+            edges = [(grid.bounds(axis, k)[0] + origin[axis]) // runs.steps[axis] for k in range(grid.counts[axis])]
             true = np.logical_or.reduceat(true, edges, axis=axis)
         tail = math.prod(grid.counts[ndim:])
         return np.add.outer(np.flatnonzero(true) * tail, np.arange(tail)).reshape(-1)

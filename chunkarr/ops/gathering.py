@@ -15,7 +15,7 @@ import numpy as np
 from chunkarr.buffers import memory_error
 from chunkarr.formats.runs import plain
 from chunkarr.graph import Barrier, Kernel, Node
-from chunkarr.grid import Grid, Region, Shape, region_size, whole
+from chunkarr.grid import Grid, Region, Shape, intersect, region_size, whole
 from chunkarr.lookups import Advanced, Lookup, Part
 from chunkarr.ops.layout import take_basic
 from chunkarr.ops.sources import CELL, full
@@ -62,15 +62,16 @@ class Gather(Kernel):
 
     def scratch_bytes(self, region: Region) -> int:
         """Count the indices of the region, and a few elements with theirs."""
-        extent = region[self.advanced.place : self.advanced.place + len(self.advanced.extent)]
-        indices = 8 * region_size(extent) * (len(self.advanced.inner) + 1)
-        return indices + _piece_bytes(self.advanced, region, self.dtype.itemsize)
+        first, last = self.advanced.place, self.advanced.place + len(self.advanced.extent)
+        indices = 8 * region_size(region[first:last]) * (len(self.advanced.inner) + 1)
+        row = region_size((*region[:first], *region[last:]))
+        return indices + _piece_bytes(self.advanced, row, self.dtype.itemsize)
 
 
-def _piece_bytes(advanced: Advanced, region: Region, itemsize: int) -> int:
-    """Return what moving a few elements holds; ``region``: of the result or the source, those of one place and more."""
+def _piece_bytes(advanced: Advanced, row: int, itemsize: int) -> int:
+    """Return what moving a few elements holds, or ``row`` elements, where a place of the extent has so many."""
     indices = 8 * PIECE * (2 * len(advanced.inner) + 2 * len(advanced.extent) + 6)
-    return indices + max(PIECE, region_size(region)) * itemsize
+    return indices + max(PIECE, row) * itemsize
 
 
 class Collect(Barrier):
@@ -91,12 +92,12 @@ class Collect(Barrier):
         """Return the operation whose result is ``region`` of this one's."""
         raise NotImplementedError
 
-    def span(self) -> Region:
-        """Return the smallest region of the first input that holds all elements."""
+    def span(self, grid: Grid) -> Region:
+        """Return a region of the first input that holds all elements; of whole boxes of its grid, if possible."""
         raise NotImplementedError
 
-    def boxes(self, grid: Grid) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return the numbers, ascending in C order, of the boxes of a grid over ``span`` that hold elements."""
+    def boxes(self, grid: Grid, origin: Shape) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the numbers, ascending in C order, of the boxes that hold elements; ``grid`` begins at ``origin``."""
         raise NotImplementedError
 
     def wanted(self, box: Region) -> tuple[Region, ...]:
@@ -104,7 +105,7 @@ class Collect(Barrier):
         raise NotImplementedError
 
     def most(self, box: Region) -> tuple[Region, ...]:
-        """Return what is read of each input if elements lie everywhere in ``box``."""
+        """Return what is read of each input if elements lie everywhere in ``box``; () where none can."""
         raise NotImplementedError
 
     def pick(self, blocks: Sequence[Block], wanted: Sequence[Region], box: Region) -> Iterator[Block]:
@@ -127,11 +128,12 @@ class Collect(Barrier):
 class Indexed(Collect):
     """The elements that index arrays name."""
 
-    __slots__ = ("advanced",)
+    __slots__ = ("advanced", "reach")
 
     def __init__(self, dtype: np.dtype[Any], advanced: Advanced) -> None:
         super().__init__(advanced.shape, dtype)
         self.advanced = advanced
+        self.reach = advanced.span()  # nothing is read beyond it
 
     @property
     def unit(self) -> Shape:  # type: ignore[override]
@@ -140,8 +142,8 @@ class Indexed(Collect):
 
     @property
     def nbytes(self) -> int:  # type: ignore[override]
-        """Bytes of the index arrays, twice while they are sorted."""
-        return 2 * self.advanced.nbytes
+        """Bytes of the index arrays and their order."""
+        return self.advanced.nbytes
 
     def needs(self, region: Region) -> tuple[Region | None, ...]:
         """Need what holds the elements of the region."""
@@ -151,20 +153,20 @@ class Indexed(Collect):
         """Return the selection of a part of the result."""
         return Indexed(self.dtype, self.advanced.restricted(region))
 
-    def span(self) -> Region:
+    def span(self, grid: Grid) -> Region:
         """Return what holds all elements."""
-        return self.advanced.span()
+        return grid.round_out(self.reach)
 
-    def boxes(self, grid: Grid) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def boxes(self, grid: Grid, origin: Shape) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the boxes in which indices lie."""
-        counts, span = grid.counts, self.span()
+        counts = grid.counts
         weights = [math.prod(counts[axis + 1 :]) for axis in range(len(counts))]
         grouped = {axis for group in self.advanced.groups for axis in group.axes}
         found = np.zeros(1, np.int64)
         for group in self.advanced.groups:
             numbers = np.zeros(group.size, np.int64)
             for axis, array in zip(group.axes, group.arrays, strict=True):
-                edges = [grid.bounds(axis, k)[0] + span[axis][0] for k in range(counts[axis])]
+                edges = [grid.bounds(axis, k)[0] + origin[axis] for k in range(counts[axis])]
                 numbers += weights[axis] * (np.searchsorted(edges, array, "right") - 1)
             found = np.add.outer(found, np.unique(numbers)).reshape(-1)
         for axis, number in enumerate(counts):
@@ -179,11 +181,12 @@ class Indexed(Collect):
         first = next(parts, None)
         if first is None:
             return ()
-        return (first.source if next(parts, None) is None else box,)
+        return (first.source,) if next(parts, None) is None else self.most(box)
 
     def most(self, box: Region) -> tuple[Region, ...]:
-        """Read the box."""
-        return (box,)
+        """Read the box, but nothing that no index reaches."""
+        common = intersect(box, self.reach)
+        return () if common is None else (common,)
 
     def pick(self, blocks: Sequence[Block], wanted: Sequence[Region], box: Region) -> Iterator[Block]:
         """Look the indices up."""
@@ -212,7 +215,8 @@ class Indexed(Collect):
 
     def held_bytes(self, box: Region) -> int:
         """Count a few elements with their indices."""
-        return _piece_bytes(self.advanced, box, self.dtype.itemsize)
+        kept = tuple(box[axis] for item, axis in self.advanced.placed() if isinstance(item, Stride))
+        return _piece_bytes(self.advanced, region_size(kept), self.dtype.itemsize)
 
 
 def take_advanced(node: Node, advanced: Advanced) -> Node:

@@ -63,6 +63,20 @@ def test_scan_and_scratch(client, source):
         same((a[:500] + a[:500].T)[3:9], (x[:500] + x[:500].T)[3:9])
 
 
+def test_elements_by_index_and_by_mask(client, source, monkeypatch):
+    from chunkarr.array import picking
+    from chunkarr.ops import gathering
+
+    monkeypatch.setattr(gathering, "CELL", 0)  # nothing is near enough to be lazy
+    monkeypatch.setattr(picking, "LARGE", 0)
+    x, a = source
+    rows = np.random.default_rng(1).integers(-600, 600, 700)
+    same((a * 2)[rows, 3:9], (x * 2)[rows, 3:9])
+    same(a[rows][:, ::-1] + 1, x[rows][:, ::-1] + 1)
+    same(a[a > 1], x[x > 1])
+    same(a[a > 1].max(), x[x > 1].max())
+
+
 def test_floating_point_events_come_back(client, source):
     _, a = source
     with pytest.warns(RuntimeWarning, match="divide by zero encountered in divide"):

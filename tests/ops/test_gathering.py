@@ -89,6 +89,16 @@ def test_stored_arrays_and_what_is_computed_from_them(way, suffix, tmp_path):
     same(a[i] + a[i][:, ::-1].sum() * 0, x[i])  # the same result for two readers
 
 
+def test_what_lies_under_a_barrier_is_asked_for_what_is_read(way, tmp_path):
+    x = np.random.default_rng(3).normal(size=(60, 70))
+    a = stored(x, tmp_path / "x.zarr", chunks=(16, 16))
+    rows, columns = np.array([30, 11, 12]), np.array([[40], [21]])
+    moved = (a - ca.cumsum(a, axis=0)) * a[:, [33]]
+    expected = (x - np.cumsum(x, axis=0)) * x[:, [33]]
+    np.testing.assert_allclose(moved[rows, columns].compute(), expected[rows, columns], rtol=1e-12)
+    np.testing.assert_allclose(moved[columns % 9, 3:50:4].sum().compute(), expected[columns % 9, 3:50:4].sum())
+
+
 def test_structured_elements_keep_their_padding_and_fields(way, tmp_path):
     kind = np.dtype({"names": ["a", "b"], "formats": ["u1", "<f4"], "offsets": [0, 4], "itemsize": 12})
     x = np.zeros(50, kind)
