@@ -66,7 +66,7 @@ NOT_RECORDED = np.array((-3, 0), ENTRY)[()]  # written by others, before there w
 
 _HEAD = struct.Struct("<8sHHI16sQQ")  # magic, version, flags, fingerprint, identity, generation, axes
 _MAGIC = b"ckarrman"
-_LOOSE = 1  # flag: chunks may hold other values than fill beyond the array's edge
+_LOOSE, _SOFT = 1, 2  # flags
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class Root:
     chunk: Shape
     shard: Shape | None
     loose: bool  # whether chunks may hold other values than fill beyond the array's edge
+    soft: bool  # whether a chunk was written that was never synced
     pages: bytes  # crc32c of each page, 4 bytes each
 
     @property
@@ -116,7 +117,7 @@ class Root:
     def pack(self) -> bytes:
         """Return the root as it is stored."""
         shapes = (*self.shape, *self.chunk, *(self.shard or (0,) * len(self.shape)))
-        flags = _LOOSE * self.loose
+        flags = _LOOSE * self.loose + _SOFT * self.soft
         head = _HEAD.pack(
             _MAGIC, VERSION, flags, self.fingerprint, self.identity, self.generation, len(self.shape)
         ) + struct.pack(f"<{len(shapes)}Q", *shapes)
@@ -137,8 +138,9 @@ def _unpack(raw: bytes, file: str) -> Root:
     numbers = struct.unpack_from(f"<{3 * ndim}Q", raw, _HEAD.size)
     shape, chunk, shard = (numbers[i * ndim : (i + 1) * ndim] for i in range(3))
     root = Root(
-        identity, generation, mark, shape, chunk, shard if any(shard) else None, bool(flags & _LOOSE), raw[start:-4]
-    )
+        identity, generation, mark, shape, chunk, shard if any(shard) else None,
+        bool(flags & _LOOSE), bool(flags & _SOFT), raw[start:-4],
+    )  # fmt: skip
     if len(root.pages) != 4 * -(-root.entries // PAGE):
         raise CorruptChunkError(
             f"{file}: has {len(root.pages) // 4} pages, its {root.entries} chunks need another number; {ADVICE}"
@@ -222,10 +224,11 @@ def fingerprint(meta: ArrayMeta) -> int:
     return int(google_crc32c.value(repr(facts).encode()))
 
 
-def first_root(meta: ArrayMeta, generation: int, *, loose: bool) -> Root:
+def first_root(meta: ArrayMeta, generation: int, *, loose: bool, soft: bool) -> Root:
     """Return the root, without checksums yet, of an array that has no manifest."""
+    identity = secrets.token_bytes(16)
     return Root(
-        secrets.token_bytes(16), generation, fingerprint(meta), meta.shape, meta.chunk, meta.shard, loose, pages=b""
+        identity, generation, fingerprint(meta), meta.shape, meta.chunk, meta.shard, loose=loose, soft=soft, pages=b""
     )
 
 

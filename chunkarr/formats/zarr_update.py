@@ -104,13 +104,14 @@ def begin(before: ZarrArray, shape: Shape | None, lock: fsio.ArrayLock, durabili
     stored = manifest is not None
     if manifest is None:
         # Chunks of others may hold anything beyond the edge.
-        root = first_root(old, 0, loose=True)
+        root = first_root(old, 0, loose=True, soft=False)
         manifest = Draft(old.path, root, None)
     root = replace(
         manifest.root,
         generation=manifest.root.generation + 1,
         shape=meta.shape,
         fingerprint=fingerprint(meta),
+        soft=durability != "full",
         pages=b"",
     )
     transaction = Transaction(old.path, root.generation)
@@ -210,6 +211,10 @@ class ZarrUpdate(StagingWriter, Update):
         metadata = None
         if self.before.shape != self.shape:
             metadata = os.path.basename(self.before.file), _document(self.before.file, self.shape)
+        if self._durable and self._old.soft:
+            # The manifest that is made durable now names chunks that no change before has synced.
+            fsio.sync_tree(self.path)
+            fsio.sync_dir(os.path.dirname(self.path))
         self._transaction.commit(
             root,
             pages,

@@ -178,7 +178,7 @@ def adopt(path: str) -> str:
             raise UnsupportedError(
                 f"{path}: {error} is read through zarr-python; there is no manifest to adopt"
             ) from None
-        root = first_root(meta, 1, loose=True)
+        root = first_root(meta, 1, loose=True, soft=False)
         if before is not None:
             root = replace(root, identity=before.root.identity, generation=before.root.generation + 1)
         draft = Draft(path, root, None)
@@ -188,6 +188,7 @@ def adopt(path: str) -> str:
         try:
             old = len(before.root.pages) // 4 if before is not None else 0
             gone = [f"{PLACE}/pages/{number}" for number in range(len(pages), old)]
+            fsio.sync_tree(path)  # what others wrote may not be on the disk
             transaction.commit(sealed, pages, (), removed=gone)
         finally:
             transaction.abort()

@@ -270,7 +270,7 @@ def sync_tree(directory: str) -> None:
         directories.append(place)
         files += [os.path.join(place, name) for name in names]
     for_each(sync_file, files)
-    for_each(sync_dir, directories)
+    for_each(sync_dir, directories[::-1])
 
 
 def refuse_existing(path: str, overwrite: bool) -> None:

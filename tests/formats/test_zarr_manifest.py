@@ -355,11 +355,21 @@ def test_adopting_waits_for_no_writer_and_leaves_nothing(tmp_path):
 
 
 def root_of(shape, chunk, shard=None, **options):
-    values = {"identity": b"x" * 16, "generation": 7, "fingerprint": 1, "loose": False, "pages": b""} | options
+    values = {
+        "identity": b"x" * 16,
+        "generation": 7,
+        "fingerprint": 1,
+        "loose": False,
+        "soft": False,
+        "pages": b"",
+    } | options
     return Root(shape=shape, chunk=chunk, shard=shard, **values)
 
 
-@pytest.mark.parametrize("root", [root_of((), ()), root_of((5, 0), (2, 2)), root_of((9,), (2,), (4,), loose=True)])
+@pytest.mark.parametrize(
+    "root",
+    [root_of((), ()), root_of((5, 0), (2, 2)), root_of((9,), (2,), (4,), loose=True), root_of((3,), (1,), soft=True)],
+)
 def test_a_root_comes_back_as_it_was(tmp_path, root):
     full = replace(root, pages=b"abcd" * -(-root.entries // PAGE))
     (tmp_path / "root").write_bytes(full.pack())

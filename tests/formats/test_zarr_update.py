@@ -570,6 +570,7 @@ class Copies:
 
     def __init__(self, path, room):
         self.path, self.room, self.found = path, room, []
+        self.one = threading.Lock()
 
     def __call__(self, name, call, args):
         self.keep(name)
@@ -580,9 +581,10 @@ class Copies:
         return call(*args)
 
     def keep(self, name):
-        place = self.room / str(len(self.found))
-        shutil.copytree(self.path, place, symlinks=True)
-        self.found.append((name, place))
+        with self.one:
+            place = self.room / str(len(self.found))
+            shutil.copytree(self.path, place, symlinks=True)
+            self.found.append((name, place))
 
 
 def grow(stored):
@@ -758,6 +760,31 @@ def test_durability_says_whether_files_are_synced(tmp_path):
     assert seen.count("fsync") >= 12 + 5  # each chunk, the page, the root, and the directories
     commit = seen.index("rename")
     assert seen[commit + 1] == "fsync"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="descriptors have no names here")
+def test_a_durable_change_makes_those_before_it_durable(tmp_path):
+    make(tmp_path / "a", VALUES, **LAYOUTS["plain"])
+    synced = []
+
+    def watch(name, call, args):
+        if name == "fsync":
+            synced.append(os.path.relpath(os.readlink(f"/proc/self/fd/{args[0]}"), tmp_path))
+        return call(*args)
+
+    stored = zarr_format.open(tmp_path / "a", "r+", durability="full")
+    with calls.watched(watch):
+        change(stored, VALUES, boxes={0})
+    assert {"a/c/2/2", "a/zarr.json", "a/c", "."} <= set(synced)
+    synced.clear()
+    with calls.watched(watch):
+        change(stored, VALUES, boxes={0})
+    assert "a/c/2/2" not in synced
+    change(zarr_format.open(tmp_path / "a", "r+", durability="process"), VALUES, boxes={4})
+    synced.clear()
+    with calls.watched(watch):
+        change(stored, VALUES, boxes={0})
+    assert "a/c/1/1" in synced
 
 
 def test_attributes_that_others_set_stay(tmp_path):
