@@ -144,7 +144,7 @@ def test_verify_tells_by_its_exit_code(command, tmp_path):
     ca.save(path, VALUES, chunks=(2, 3, 3))
     code, out, err = command("verify", path)
     assert (code, err) == (0, "")
-    assert out.startswith(f"{path}: nothing is wrong in 16 chunks")
+    assert out.startswith(f"{path}: nothing is wrong in 16 chunks, ")
     os.truncate(chunk_files(path)[3], 7)
     os.unlink(chunk_files(path)[9])
     code, out, err = command("verify", path)

@@ -47,8 +47,8 @@ class VerifyReport:
     def __str__(self) -> str:
         """Return a line for each problem, and one for all that was looked at."""
         lines = [f"{p.file}: chunk {p.chunk}: {p.error}: {p.reason}" for p in self.problems]
-        found = "nothing is wrong" if self.ok else f"{len(self.problems):,} problems"
-        read = f"{self.chunks:,} chunks, {format_bytes(self.nbytes)}"
+        found = "nothing is wrong" if self.ok else _counted(len(self.problems), "problem")
+        read = f"{_counted(self.chunks, 'chunk')}, {format_bytes(self.nbytes)}"
         how = self.checked_by or f"{self.format} stores no checksums: only whether all can be read was checked"
         return "\n".join([*lines, f"{self.path}: {found} in {read} ({how})"])
 
@@ -107,6 +107,10 @@ class Checking(Expression):
         target = DigestTarget(node.shape, node.dtype, scratch_directory(), shared=not scheduler().here)
         engine.store(node, target, progress=progress)
         return target.value
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _stored(node: Node) -> Stored:
