@@ -166,7 +166,9 @@ class ZarrTarget(Target):
         self.grid = Grid(self.shape, self.meta.object_shape)
         self._objects = ObjectWriter(self.meta)
         self._made: set[str] = set()
-        self._draft = Draft(path, first_root(self.meta, self.meta.generation, loose=False), None)
+        self._draft = Draft(
+            path, first_root(self.meta, self.meta.generation, loose=False, soft=durability != "full"), None
+        )
         # Forgotten, or at exit: only the process that made the hidden sibling may remove it.
         self._drop = None if lock is None else weakref.finalize(self, _drop, part, lock, os.getpid())
 
