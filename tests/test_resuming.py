@@ -192,7 +192,8 @@ def killed_and_resumed(source, name, options, seconds):
         assert end(start(*arguments, "--resume")) == (0, "")
     assert litter(directory) == []
     wanted = os.path.join(directory, "wanted" + os.path.splitext(name)[1])
-    assert run.run(["convert", source, wanted, "--quiet", *options]) == 0
+    with settings.config.set(durability="full"):  # as the program's
+        assert run.run(["convert", source, wanted, "--quiet", *options]) == 0
     assert contents(os.path.join(directory, name)) == contents(wanted)
     return code != 0
 
