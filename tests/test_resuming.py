@@ -26,6 +26,7 @@ from chunkarr.engine.schedule import Scheduler
 from chunkarr.engine.unfinished import describe_job
 from chunkarr.errors import ResumeMismatchError, StaleExpressionError, TargetExistsError, UnsupportedError
 from chunkarr.formats.progress_log import read_log
+from chunkarr.formats.scratch import sweep_scratch
 from tests import oracle
 from tests.reliability.disk import Failer
 from tests.reliability.resuming import LAYOUTS, contents, litter
@@ -325,6 +326,32 @@ def test_progress_starts_from_what_is_there(tmp_path, source):
     save(progress=ears)
     assert sum(ears.heard[: len(logged)]) == there
     assert sum(ears.heard) == ears.total == VALUES.nbytes
+
+
+@linux
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_was_copied_to_scratch_stays_as_long_as_it_is_of_use(tmp_path, keep):
+    made = tmp_path / "made"
+    made.mkdir()
+    scratch = str(tmp_path / "scratch")
+    ca.save(tmp_path / "rows.zarr", VALUES, chunks=(5, 800), shards=False)
+    rechunk = functools.partial(jobs.rechunk, tmp_path / "rows.zarr", made / "x.zarr", chunks=(1000, 8))
+    with settings.config.set(memory="2MiB", scratch=scratch):
+        error = interrupted(lambda: rechunk(keep=keep))
+        if not keep:
+            assert litter(made) == litter(scratch) == []
+            return
+        assert error.__notes__ == [resuming.KEPT]
+        assert unfinished(made).elements == 0  # it was the copy that failed
+        assert len(litter(scratch)) == 2
+        assert sweep_scratch(scratch) == []
+        rechunk(resume=True)
+        same(ca.open(made / "x.zarr"), VALUES)
+        assert litter(made) == litter(scratch) == []
+        interrupted(lambda: rechunk(keep=True, overwrite=True))
+        fsio.sweep(str(made / "x.zarr"))
+        assert len(sweep_scratch(scratch)) == 1
+        assert litter(scratch) == []
 
 
 # --- refused ---------------------------------------------------------------------------------------

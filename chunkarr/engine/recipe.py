@@ -127,7 +127,7 @@ class _Telling:
 
     def _tell_object(self, value: Any) -> None:
         if isinstance(value, types.FunctionType):
-            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            cells = [_content(cell) for cell in value.__closure__ or ()]
             self._add("function", value.__module__, value.__qualname__)
             self.tell((value.__code__, value.__defaults__, value.__kwdefaults__, cells))
         elif isinstance(value, types.CodeType):
@@ -157,6 +157,14 @@ class _Telling:
             raise _unknown(value)
         self._add("object", kind.__module__, kind.__qualname__)
         self.tell(found)
+
+
+def _content(cell: types.CellType) -> Any:
+    """Return what a variable of an enclosing function holds, Ellipsis if it was not set yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return ...
 
 
 def _is_named(value: Any) -> bool:
