@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from chunkarr import fsio, settings
 from chunkarr.errors import GenerationChangedError, OptionError, UnsupportedError
 from chunkarr.formats import journal
 from chunkarr.formats.contract import Stored
+from chunkarr.formats.flat import check_shape
 from chunkarr.formats.runs import file_generation
+from chunkarr.grid import Shape
 
 __all__ = ["READ", "Access", "FileStored", "check_access"]
 
@@ -25,11 +27,7 @@ class Access:
     mode: str = "r"  # or "r+"
     durability: fsio.Durability | None = None  # of changes; None: as the setting says then
     timeout: float = 0.0  # seconds to wait for another writer
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keywords of `open` that say this."""
-        return {"mode": self.mode, "durability": self.durability, "timeout": self.timeout}
+    inplace: bool | None = None  # whether changes are copied into the file; None: where that writes less
 
     def durable(self) -> fsio.Durability:
         """Return the durability of a change that begins now."""
@@ -84,13 +82,19 @@ class FileStored(Stored):
         size, modified, inode = file_generation(self.path)
         return size, modified, -1 if waiting else inode
 
-    def fresh(self) -> Self:
+    def fresh(self) -> FileStored:
         """Return the array as it is now; see `Stored.fresh`."""
         return self if self.generation() == self.found else self.reopen()
 
-    def reopen(self) -> Self:
+    def reopen(self) -> FileStored:
         """Open the array again, as it is now."""
         raise NotImplementedError
+
+    def check_resize(self, shape: Shape) -> Shape:
+        """Return ``shape`` if the array can have it."""
+        if len(shape) != len(self.shape):
+            raise OptionError(f"{self.path}: shape {self.shape} cannot become {tuple(shape)}: the axes stay as many")
+        return check_shape(self.path, shape, self.dtype, OptionError)
 
     def check_writable(self) -> None:
         """Raise UnsupportedError if it was opened to be read."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.errors import CorruptChunkError, OptionError
+from chunkarr.errors import CorruptChunkError, GenerationChangedError
+from chunkarr.formats.contract import Update
 from chunkarr.formats.file_stored import READ, Access, FileStored
-from chunkarr.formats.flat import Order, check_block, check_shape
+from chunkarr.formats.flat import Order, check_block
 from chunkarr.formats.flat_update import FlatUpdate
 from chunkarr.formats.runs import Descriptor, bytes_moved, read_block, staging
 from chunkarr.grid import Grid, Region, Shape
@@ -64,7 +65,7 @@ class FlatStored(FileStored):
                 read_block(self.source, self.offset, self.shape[::-1], region[::-1], out=out.T, scratch=scratch)
             else:
                 read_block(self.source, self.offset, self.shape, region, out=out, scratch=scratch)
-        except CorruptChunkError:  # cut short: by a writer?
+        except CorruptChunkError:  # cut short, perhaps by a writer
             self.check_generation()
             raise
         self.check_generation()
@@ -83,16 +84,17 @@ class FlatStored(FileStored):
 
     # --- changes ---
 
-    def update(self, shape: Shape | None = None) -> FlatUpdate:
+    def update(self, shape: Shape | None = None) -> Update:
         """Begin a change; see `Stored.update`."""
         self.check_writable()
         return FlatUpdate(self, shape)
 
-    def check_resize(self, shape: Shape) -> Shape:
-        """Return ``shape`` if the array can have it."""
-        if len(shape) != len(self.shape):
-            raise OptionError(f"{self.path}: shape {self.shape} cannot become {tuple(shape)}: the axes stay as many")
-        return check_shape(self.path, shape, self.dtype, OptionError)
+    def newest(self) -> FlatStored:
+        """Return the array as it is now, if it is one block of bytes still."""
+        now = self.fresh()
+        if not isinstance(now, FlatStored):
+            raise GenerationChangedError(f"{self.path}: is stored in another way since it was opened; open it again")
+        return now
 
     def head(self, shape: Shape) -> bytes:
         """Return what the file has before the block where the array has ``shape``; nothing if that stays as it is."""

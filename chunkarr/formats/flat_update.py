@@ -46,8 +46,8 @@ class FlatUpdate(Update):
         self.file, self._durability = stored.file, stored.access.durable()
         lock = journal.hold(self.file, stored.access.timeout)
         try:
-            self.before: FlatStored = stored.fresh()
-            before = self.before
+            before = stored.newest()
+            self.before: FlatStored = before
             self.shape = before.shape if shape is None else before.check_resize(shape)
             self.dtype, self.order = before.dtype, before.order
             self.grid = Grid(self.shape, (1,) * len(self.shape))
@@ -127,7 +127,9 @@ class FlatUpdate(Update):
             raise RuntimeError(f"{self.file}: a change is committed or aborted once, and not after a failed write")
         try:
             if self._patch.marks.any() or self.shape != self.before.shape:
-                journal.make(self._patch, self.file, self._generation, self._durability)
+                journal.make(
+                    self._patch, self.file, self._generation, self._durability, inplace=self.before.access.inplace
+                )
         except CommittedNotAppliedError:
             self.before.resized(self.shape)
             raise

@@ -8,19 +8,20 @@ are then read and decoded here, in as many threads as there are. Only what the l
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chunkarr.errors import FormatError, GridError, OptionError, UnsupportedError
+from chunkarr.formats import journal
 from chunkarr.formats.contract import Stored, Target
 from chunkarr.formats.file_stored import check_access
 from chunkarr.formats.flat import check_order, check_shape
-from chunkarr.formats.flat_stored import FlatStored
-from chunkarr.formats.hdf5_access import data_sets, find, naming, opened
+from chunkarr.formats.hdf5_access import data_sets, naming, opened
 from chunkarr.formats.hdf5_filters import Filter
-from chunkarr.formats.hdf5_layout import Layout, describe
-from chunkarr.formats.hdf5_stored import ChunkedHdf5, LibraryHdf5
+from chunkarr.formats.hdf5_layout import describe
+from chunkarr.formats.hdf5_stored import open_member
 from chunkarr.formats.hdf5_target import ChunkedTarget, ContiguousTarget, default_chunks
 from chunkarr.formats.runs import file_generation
 from chunkarr.fsio import Durability
@@ -29,7 +30,6 @@ from chunkarr.grid import Shape
 __all__ = ["Member", "create", "members", "open"]
 
 AXES = 32  # of a data set; HDF5's limit
-LISTED = 20  # members that an error names
 
 
 class Member(NamedTuple):
@@ -61,6 +61,7 @@ def members(path: str) -> list[Member]:
     [Member(name='/scan/counts', shape=(2, 3), dtype=dtype('>u2'))]
     """
     path = os.fspath(path)
+    journal.settle(journal.resolve(path))
     generation = file_generation(path)
     listed = []
     with opened(path) as file:
@@ -76,18 +77,35 @@ def members(path: str) -> list[Member]:
     return listed
 
 
-def open(path: str, mode: str = "r", *, member: str | None = None, allow_external: bool = False) -> Stored:  # noqa: A001
+def open(  # noqa: A001 - every format has an `open`
+    path: str,
+    mode: str = "r",
+    *,
+    member: str | None = None,
+    allow_external: bool = False,
+    durability: str | None = None,
+    timeout: float = 0.0,
+    unsafe_inplace: bool = False,
+) -> Stored:
     """Open a data set of an HDF5 file.
 
     Parameters
     ----------
     path, mode
-        The file; ``mode`` is "r".
+        The file; ``mode`` is "r", or "r+" to change the data set.
     member
         The data set's name, "/group/name"; not needed if the file has only one.
     allow_external
         Whether values may come from other files: external links and storage, virtual data sets. What
         changes in those files is not noticed.
+    durability
+        "full": changes survive power loss; "process": the death of this process; None: as the setting says.
+    timeout
+        Seconds that a change waits for another writer.
+    unsafe_inplace
+        Whether changes are copied into the file instead of making it anew. They are whole after a kill
+        all the same, once chunkarr opened the file; but who has it open then, with the HDF5 library, may
+        see a mix, or find the file damaged.
 
     Raises
     ------
@@ -112,39 +130,11 @@ def open(path: str, mode: str = "r", *, member: str | None = None, allow_externa
     ((2, 3), [[1], [4]])
     """
     path = os.fspath(path)
-    check_access(path, mode, None, 0.0)
-    generation = file_generation(path)
-    with opened(path) as file:
-        name = _only(path, [name for name, _ in data_sets(file)]) if member is None else member
-        with naming(path, name):
-            dataset, outside = find(file, path, name, allow_external=allow_external)
-            layout = describe(dataset, path, name, generation, outside=outside, allow_external=allow_external)
-    return _stored(layout)
-
-
-def _only(path: str, names: list[str]) -> str:
-    if len(names) != 1:
-        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        raise FormatError(f"{path}: has {len(names)} data sets, choose one with member=: {names[:LISTED]}{more}")
-    return names[0]
-
-
-def _stored(layout: Layout) -> Stored:
-    """Return what reads the data set in the way that it allows."""
-    if layout.kind == "chunked":
-        return ChunkedHdf5(layout)
-    if layout.kind == "library" or layout.offset is None:
-        return LibraryHdf5(layout)
-    shape = layout.shape[::-1] if layout.order == "F" else layout.shape
-    return FlatStored(
-        layout.path,
-        shape,
-        layout.dtype,
-        format="hdf5",
-        offset=layout.offset,
-        order=layout.order,
-        generation=layout.generation,
-    )
+    access = check_access(path, mode, durability, timeout)
+    if access.mode == "r+":
+        journal.tidy(journal.resolve(path))
+    access = replace(access, inplace=bool(unsafe_inplace))
+    return open_member(path, member, allow_external=allow_external, access=access)
 
 
 def create(

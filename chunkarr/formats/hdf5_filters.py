@@ -202,25 +202,30 @@ def gather(block: np.ndarray[Any, Any], chunk: Sequence[int], shuffled: bool, in
     return raw
 
 
-def encode(values: Bytes, filters: Sequence[Filter]) -> tuple[Any, int]:
+def encode(values: Bytes, filters: Sequence[Filter], *, unlike: int = -1) -> Any:
     """Send gathered values (shuffled already, where the filters begin so) through the other filters.
+
+    No filter is left out, as HDF5 allows it where deflate does not make a chunk smaller: when such a chunk
+    is written anew in the same number of bytes, the library (1.14) keeps the old mask, and cannot read it.
+
+    Parameters
+    ----------
+    unlike
+        A number of bytes that the result must not have, if deflate is among the filters.
 
     Returns
     -------
     stored : bytes-like
         What is to be written.
-    mask : int
-        Bit ``i`` is set where filter ``i`` was left out: deflate that does not make the chunk smaller.
     """
     stored: Any = values
-    mask = 0
-    for i, step in enumerate(filters):
+    rest = _CHECKSUM_BYTES * sum(step.name == "fletcher32" for step in filters)
+    for step in filters:
         if step.name == "deflate":
             packed = zlib.compress(stored, step.parameter)
-            if len(packed) < stored.nbytes:
-                stored = memoryview(packed)
-            else:
-                mask |= 1 << i
+            if len(packed) >= stored.nbytes or len(packed) + rest == unlike:
+                packed = zlib.compress(stored, 0)  # a copy in a frame: quick to decode
+            stored = memoryview(packed)
         elif step.name == "fletcher32":
             stored = memoryview(_CHECKSUM.encode(stored))
-    return stored, mask
+    return stored

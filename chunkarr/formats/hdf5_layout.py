@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5i, h5p, h5s, h5t, h5z
 
-from chunkarr.errors import FormatError, StaleExpressionError, UnsafeInputError, UnsupportedError
+from chunkarr.errors import FormatError, GenerationChangedError, UnsafeInputError, UnsupportedError
 from chunkarr.formats.flat import Order
 from chunkarr.formats.hdf5_access import LOCK, find, naming, opened
 from chunkarr.formats.hdf5_filters import Filter
@@ -108,13 +108,13 @@ def chunk_index(layout: Layout) -> ChunkIndex:
 
     Raises
     ------
-    StaleExpressionError
+    GenerationChangedError
         If the file changed after ``layout`` was made.
     """
     with LOCK:
         now = file_generation(layout.path)
         if now != layout.generation:
-            raise StaleExpressionError(
+            raise GenerationChangedError(
                 f"{layout.path}: changed since it was opened: (size, mtime_ns, inode) was {layout.generation}, "
                 f"is {now}; open it again"
             )

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from h5py import h5s, h5t
 
 from chunkarr.buffers import aligned
-from chunkarr.errors import CorruptChunkError, MissingChunkError, StaleExpressionError
-from chunkarr.formats.contract import Stored
+from chunkarr.errors import CorruptChunkError, FormatError, MissingChunkError
+from chunkarr.formats import journal
+from chunkarr.formats.contract import Update
+from chunkarr.formats.file_stored import READ, Access, FileStored
 from chunkarr.formats.flat import check_block
-from chunkarr.formats.hdf5_access import find, naming, opened
+from chunkarr.formats.flat_stored import FlatStored
+from chunkarr.formats.hdf5_access import data_sets, find, naming, opened
 from chunkarr.formats.hdf5_filters import DecodeError, decode, encoded_bound, scatter
-from chunkarr.formats.hdf5_layout import Layout, chunk_index
-from chunkarr.formats.runs import Descriptor, file_generation, plain, read_block, staging
+from chunkarr.formats.hdf5_layout import Layout, chunk_index, describe
+from chunkarr.formats.hdf5_library import SLAB, pieces, read_piece
+from chunkarr.formats.hdf5_update import Hdf5Update
+from chunkarr.formats.runs import Descriptor, plain, read_block, staging
 from chunkarr.grid import Grid, Region, Shape, intersect, region_shape, region_size, region_slices
 
-__all__ = ["ChunkedHdf5", "LibraryHdf5"]
+__all__ = ["ChunkedHdf5", "ContiguousHdf5", "LibraryHdf5", "open_member"]
 
 Array = np.ndarray[Any, Any]
-SLAB = 1 << 20  # bytes asked of the library at once where there are no chunks
+LISTED = 20  # members that an error names
 
 
-class _Hdf5(Stored):
+class _Hdf5(FileStored):
     """What all data sets share: axes as the user sees them, and a pickle without handles."""
 
     format = "hdf5"
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, access: Access = READ) -> None:
+        self._found(layout.path, layout.generation, access)
         self.layout = layout
-        self.path = layout.path
         self.dtype = layout.dtype
         self.order = layout.order
         self.shape = self._user(layout.shape)
@@ -42,14 +46,24 @@ class _Hdf5(Stored):
         self._chunk_bytes = math.prod(chunk) * layout.dtype.itemsize
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.layout,)
+        return type(self), (self.layout, self.access)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}::{self.layout.member} {self.shape} {self.dtype}>"
 
-    def generation(self) -> tuple[int, int, int]:
-        """Return size, mtime_ns and inode of the file as it is now."""
-        return file_generation(self.path)
+    def checked_by(self) -> str:
+        """Return what tells `problems` that stored bytes changed."""
+        summed = any(step.name == "fletcher32" for step in self.layout.filters)
+        return "the fletcher32 of each chunk" if summed else ""
+
+    def reopen(self) -> FileStored:
+        """Open the data set again, as it is now."""
+        return reopened(self.layout, self.access)
+
+    def update(self, shape: Shape | None = None) -> Update:
+        """Begin a change; see `Stored.update`."""
+        self.check_writable()
+        return Hdf5Update(self, shape)
 
     def read(self, region: Region, out: Array, scratch: Array) -> None:
         """Fill ``out`` with ``region``; see `Stored.read`."""
@@ -58,7 +72,12 @@ class _Hdf5(Stored):
             return
         if self.order == "F":
             region, out = region[::-1], out.T
-        self.read_axes(region, out, scratch)
+        try:
+            self.read_axes(region, out, scratch)
+        except FormatError:  # of a file that is being written, perhaps
+            self.check_generation()
+            raise
+        self.check_generation()
 
     def read_axes(self, region: Region, out: Array, scratch: Array) -> None:
         """Fill ``out``; all axes as in the file."""
@@ -75,12 +94,12 @@ class _Hdf5(Stored):
 class ChunkedHdf5(_Hdf5):
     """A chunked data set whose filters are undone here, in the calling thread, without the library's lock."""
 
-    def __init__(self, layout: Layout) -> None:
-        super().__init__(layout)
+    def __init__(self, layout: Layout, access: Access = READ) -> None:
+        super().__init__(layout, access)
         self.contiguous = not layout.filters
         self._bound = encoded_bound(layout.filters, self._chunk_bytes)
         self._file = Descriptor(layout.path, writable=False)
-        self._library = LibraryHdf5(layout)
+        self._library = LibraryHdf5(layout, access)
         self._fill = np.frombuffer(layout.fill, np.uint8).view(plain(layout.dtype))[0]
 
     def scratch_bytes(self, region: Region) -> int:
@@ -163,8 +182,8 @@ class ChunkedHdf5(_Hdf5):
 class LibraryHdf5(_Hdf5):
     """A data set that only the HDF5 library can read: other filters, converted types, compact, outside the file."""
 
-    def __init__(self, layout: Layout) -> None:
-        super().__init__(layout)
+    def __init__(self, layout: Layout, access: Access = READ) -> None:
+        super().__init__(layout, access)
         self.contiguous = not layout.chunk
 
     def scratch_bytes(self, region: Region) -> int:
@@ -181,45 +200,76 @@ class LibraryHdf5(_Hdf5):
     def read_axes(self, region: Region, out: Array, scratch: Array) -> None:
         """Fill ``out``; all axes as in the file."""
         # Not kept open between reads: nobody in this process could write the file anew meanwhile.
-        with opened(self.path) as file, naming(self.path, self.layout.member):
-            if file_generation(self.path) != self.layout.generation:
-                raise StaleExpressionError(f"{self.path}: changed since it was opened; open it again")
-            layout = self.layout
+        layout = self.layout
+        with opened(self.path) as file, naming(self.path, layout.member):
+            self.check_generation()
             dataset, _ = find(file, layout.path, layout.member, allow_external=layout.allow_external)
-            for part in self._parts(region):
-                self._read_part(dataset, part, out[region_slices(part, region)], scratch)
+            for part in pieces(region, layout.shape, layout.chunk, self.dtype.itemsize):
+                try:
+                    read_piece(dataset, part, out[region_slices(part, region)], scratch)
+                except (OSError, RuntimeError) as error:
+                    where = f"{self.path}::{layout.member}: {part}"
+                    raise CorruptChunkError(f"{where} cannot be read: {error}") from error
 
-    def _parts(self, region: Region) -> Iterator[Region]:
-        """Cut ``region`` at chunks, or in halves of halves until they are small."""
-        if self.layout.chunk:
-            boxes = map(self._stored_grid.region, self._stored_grid.touching(region))
-            yield from (common for box in boxes if (common := intersect(box, region)))
-            return
-        pending = [region]
-        while pending:
-            part = pending.pop()
-            extents = region_shape(part)
-            if max(extents, default=1) == 1 or math.prod(extents) * self.dtype.itemsize <= SLAB:
-                yield part
-                continue
-            axis = next(i for i, n in enumerate(extents) if n > 1)
-            a, b = part[axis]
-            cuts = ((a, (a + b) // 2), ((a + b) // 2, b))
-            pending.extend((*part[:axis], cut, *part[axis + 1 :]) for cut in reversed(cuts))
 
-    def _read_part(self, dataset: Any, region: Region, out: Array, scratch: Array) -> None:
-        """Let the library read ``region``, axes as in the file, into scratch; copy it to ``out``."""
-        values = np.ndarray(out.shape, self.dtype, scratch)
-        scratch[: values.nbytes] = 0  # bytes of padding are not the library's to write
-        try:
-            space: Any = h5s.ALL
-            memory: Any = h5s.ALL
-            if region:
-                space = dataset.get_space()
-                space.select_hyperslab(tuple(a for a, _ in region), region_shape(region))
-                memory = h5s.create_simple(region_shape(region))
-            dataset.read(memory, space, values, h5t.py_create(dataset.dtype, logical=True))
-        except (OSError, RuntimeError) as error:
-            where = f"{self.path}::{self.layout.member}: {region}"
-            raise CorruptChunkError(f"{where} cannot be read: {error}") from error
-        np.copyto(out.view(plain(self.dtype)), values.view(plain(self.dtype)))
+class ContiguousHdf5(FlatStored):
+    """A data set whose values are one block of bytes: changed like that of an npy file, but for its shape."""
+
+    def __init__(self, layout: Layout, access: Access = READ) -> None:
+        assert layout.offset is not None, "who has no block is read through the library"
+        shape = layout.shape[::-1] if layout.order == "F" else layout.shape
+        super().__init__(
+            layout.path,
+            shape,
+            layout.dtype,
+            format="hdf5",
+            offset=layout.offset,
+            order=layout.order,
+            generation=layout.generation,
+            access=access if access.inplace else replace(access, inplace=None),
+        )
+        self.layout = layout
+
+    def reopen(self) -> FileStored:
+        """Open the data set again, as it is now."""
+        return reopened(self.layout, self.access)
+
+    def update(self, shape: Shape | None = None) -> Update:
+        """Begin a change; see `Stored.update`."""
+        self.check_writable()
+        return super().update() if shape in (None, self.shape) else Hdf5Update(self, shape)
+
+
+def open_member(path: str, member: str | None, *, allow_external: bool, access: Access) -> FileStored:
+    """Open a data set in the way that it allows; see `hdf5.open`."""
+
+    def look(generation: tuple[int, int, int]) -> FileStored:
+        with opened(path) as file:
+            name = _only(path, [name for name, _ in data_sets(file)]) if member is None else member
+            with naming(path, name):
+                dataset, outside = find(file, path, name, allow_external=allow_external)
+                layout = describe(dataset, path, name, generation, outside=outside, allow_external=allow_external)
+        if layout.kind == "chunked":
+            return ChunkedHdf5(layout, access)
+        if layout.kind == "library" or layout.offset is None:
+            return LibraryHdf5(layout, access)
+        return ContiguousHdf5(layout, access)
+
+    return journal.read_stable(journal.resolve(path), look)
+
+
+def reopened(layout: Layout, access: Access) -> FileStored:
+    """Return the data set that ``layout`` described, as it is now."""
+    return open_member(
+        layout.path,
+        layout.member,
+        allow_external=layout.allow_external,
+        access=replace(access, inplace=bool(access.inplace)),
+    )
+
+
+def _only(path: str, names: list[str]) -> str:
+    if len(names) != 1:
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        raise FormatError(f"{path}: has {len(names)} data sets, choose one with member=: {names[:LISTED]}{more}")
+    return names[0]

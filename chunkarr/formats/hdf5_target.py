@@ -229,9 +229,9 @@ class ChunkedTarget(_Hdf5Target):
                 values = part.reshape(-1).view(np.uint8)
             else:
                 values = gather(part, self._chunk, shuffled, scratch)
-            stored, mask = encode(values, self._filters)
+            stored = encode(values, self._filters)
             with LOCK, naming(self.path, self.member):
-                self._dataset.write_direct_chunk(tuple(a for a, _ in area), stored, mask)
+                self._dataset.write_direct_chunk(tuple(a for a, _ in area), stored)
             self._io.raise_failure()
 
     def _write_through(self, area: Region, part: Array, scratch: Array) -> None:

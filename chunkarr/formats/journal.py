@@ -260,11 +260,13 @@ def _drop(name: str, durability: Durability) -> None:
         fsio.sync_dir(os.path.dirname(name))
 
 
-def make(patch: Patch, file: str, generation: Generation, durability: Durability, *, guarded: bool = True) -> None:
-    """Make the changes of ``patch`` those of ``file``, in the way that writes less: by copying or by replacing.
+def make(
+    patch: Patch, file: str, generation: Generation, durability: Durability, *, inplace: bool | None = None
+) -> None:
+    """Make the changes of ``patch`` those of ``file``.
 
-    ``generation`` is that of the file when the change began; without ``guarded`` changes are copied without
-    a journal: a process that dies meanwhile leaves a mix.
+    ``generation`` is that of the file when the change began. With ``inplace`` the changes are copied into
+    the file, without it the file is replaced; None: whatever writes less.
 
     Raises
     ------
@@ -279,25 +281,15 @@ def make(patch: Patch, file: str, generation: Generation, durability: Durability
             f"{file}: another program changed it meanwhile: (size, mtime_ns, inode) was {generation}, "
             f"is {now}; nothing was done, open it again"
         )
+    if inplace is None:
+        inplace = 2 * patch.changed <= patch.size
     old, new = os.stat(file), os.fstat(patch.fd)
-    # A new file would take the names of other links, and other owners.
+    # A new file would lose other names of the old one, and its owner.
     alone = old.st_nlink == 1 and (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid)
-    if not guarded:
-        _copy(patch, file, generation, durability)
-    elif alone and 2 * patch.changed > patch.size:
-        _replace(patch, file, generation, durability)
-    else:
+    if inplace or not alone:
         _commit(patch, file, generation, durability)
-
-
-def _copy(patch: Patch, file: str, generation: Generation, durability: Durability) -> None:
-    target = fsio.open_write(file)
-    try:
-        Redo.of(patch, target, file, generation[1]).apply(patch.fd, target, file)
-        if durability == "full":
-            fsio.sync_file(target)
-    finally:
-        os.close(target)
+    else:
+        _replace(patch, file, generation, durability)
 
 
 def _replace(patch: Patch, file: str, generation: Generation, durability: Durability) -> None:

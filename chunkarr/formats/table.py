@@ -105,7 +105,7 @@ FORMATS: tuple[Format, ...] = (
         suffixes=(".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".nc"),
         sniff=_sniff_hdf5,
         module="chunkarr.formats.hdf5",
-        open_options=("allow_external",),
+        open_options=("allow_external", "durability", "timeout", "unsafe_inplace"),
         create_options=("chunks", "codec", "order"),
         summary="HDF5: datasets in a file, path.h5::/group/dataset",
         members=True,
@@ -249,7 +249,7 @@ def open_stored(path: str, mode: str = "r", format: str | None = None, **options
         If the format does not take one of the options.
     """
     file, member = split_member(path)
-    if not os.path.exists(file) and "://" not in file:
+    if not os.path.exists(file) and "://" not in file and not fsio.restore(file):
         raise FileNotFoundError(2, os.strerror(2), file)
     raw = format is None and "dtype" in options and not os.path.isdir(file) and _by_content(file) is None
     row = _named("raw") if raw else identify(file, format)

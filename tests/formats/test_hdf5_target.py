@@ -96,7 +96,8 @@ def test_values_that_do_not_compress_are_stored_as_they_are(tmp_path):
     write(target, values)
     target.commit()
     with h5py.File(tmp_path / "a.h5") as file:
-        assert file["data"].id.get_chunk_info(0).size == 1004
+        info = file["data"].id.get_chunk_info(0)
+        assert (info.size, info.filter_mask) == (1015, 0)  # in a frame: HDF5 forgets masks where sizes stay
         assert np.array_equal(file["data"][()], values)
 
 

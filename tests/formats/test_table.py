@@ -81,7 +81,7 @@ def test_a_dtype_makes_unknown_content_raw_but_known_content_stays(tmp_path: Pat
     (tmp_path / "a.fits").write_bytes(bytes(24))
     assert open_stored(str(tmp_path / "a.fits"), dtype="<i4").shape == (6,)
     np.save(tmp_path / "a.npy", np.zeros(3))
-    with pytest.raises(OptionError, match="opening npy does not take dtype; it takes no options"):
+    with pytest.raises(OptionError, match="opening npy does not take dtype; it takes durability, timeout"):
         open_stored(str(tmp_path / "a.npy"), dtype="<i4")
     assert open_stored(str(tmp_path / "a.npy"), format="raw", dtype="u1").shape == (
         (tmp_path / "a.npy").stat().st_size,
