@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from chunkarr.grid import Shape
-from chunkarr.lookups import Advanced, Group, Indices, Lookup, Part
+from chunkarr.lookups import Advanced, Group, Indices, Lookup
 from chunkarr.selection import Pick, Stride, is_integer
 
-__all__ = ["Advanced", "Part", "parse_advanced"]
+__all__ = ["parse_advanced"]
 
 
 def parse_advanced(key: Any, shape: Shape) -> Advanced:

@@ -58,6 +58,11 @@ class Group:
         order = np.argsort(self.arrays[0], kind="stable")
         return self.arrays[0][order], order
 
+    def prepare(self) -> None:
+        """Sort the indices, if there are many, before several threads ask for that at once."""
+        if self.size > SCANNED:
+            _ = self.sorted
+
     def candidates(self, bounds: Sequence[tuple[int, int]]) -> Indices:
         """Return the positions whose first index lies within its bounds, in any order; of few indices all."""
         if self.size <= SCANNED:

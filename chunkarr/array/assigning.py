@@ -10,6 +10,7 @@ import numpy as np
 from chunkarr.advanced import parse_advanced
 from chunkarr.array.drafts import Draft, UpdateDraft
 from chunkarr.array.expression import Expression
+from chunkarr.array.picking import with_values
 from chunkarr.array.values import as_element, as_values, broadcasts, cast, settled
 from chunkarr.graph import Node
 from chunkarr.ops import layout
@@ -21,9 +22,9 @@ from chunkarr.selection import is_basic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from chunkarr.advanced import Advanced
     from chunkarr.array.handles import Handle
     from chunkarr.grid import Shape
+    from chunkarr.lookups import Advanced
 
 __all__ = [
     "What",
@@ -114,11 +115,7 @@ def set_item(array: Any, key: Any, value: Any) -> None:
 
 def advanced_of(key: Any, shape: Shape) -> Advanced:
     """Return what a key with index arrays selects; Arrays in it are computed."""
-
-    def computed(item: Any) -> Any:
-        return item.compute() if isinstance(item, Expression) else item
-
-    return parse_advanced(tuple(map(computed, key)) if isinstance(key, tuple) else computed(key), shape)
+    return parse_advanced(with_values(key), shape)
 
 
 def _has_ellipsis(key: Any) -> bool:

@@ -15,7 +15,7 @@ from chunkarr.ops.placing import Place
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from chunkarr.advanced import Advanced, Part
+    from chunkarr.lookups import Advanced, Part
 
 __all__ = ["Everywhere", "Scattered", "Setter", "Somewhere", "assign", "copy_bytes"]
 

@@ -164,6 +164,7 @@ class Indexed(Collect):
         grouped = {axis for group in self.advanced.groups for axis in group.axes}
         found = np.zeros(1, np.int64)
         for group in self.advanced.groups:
+            group.prepare()
             numbers = np.zeros(group.size, np.int64)
             for axis, array in zip(group.axes, group.arrays, strict=True):
                 edges = [grid.bounds(axis, k)[0] + origin[axis] for k in range(counts[axis])]
