@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import h5py
 
 from chunkarr import fsio
+from chunkarr.formats.hdf5_access import LOCK, naming
 from chunkarr.formats.patch import Patch
 
 __all__ = ["LibraryFile", "PartFile", "PatchedFile"]
@@ -100,6 +102,16 @@ class LibraryFile:
         """Raise what failed."""
         if self.failure is not None:
             raise self.failure
+
+    @contextlib.contextmanager
+    def library(self, path: str, member: str) -> Iterator[None]:
+        """Have the library for oneself; raise what failed beneath it, not what it made of that."""
+        with LOCK:
+            try:
+                with naming(path, member):
+                    yield
+            finally:
+                self.raise_failure()
 
     def close_library(self) -> None:
         """Let the library write what it holds, and close."""

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import weakref
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 import h5py
@@ -21,12 +22,12 @@ from chunkarr.errors import GridError, MissingChunkError, UnsupportedError
 from chunkarr.formats import journal
 from chunkarr.formats.contract import Target
 from chunkarr.formats.flat import Order, check_block
-from chunkarr.formats.hdf5_access import LOCK, naming
 from chunkarr.formats.hdf5_filters import Filter, encode, encoded_bound, gather
 from chunkarr.formats.hdf5_io import PartFile
 from chunkarr.formats.hdf5_layout import ATTRIBUTE, storage_dtype
+from chunkarr.formats.hdf5_library import write_piece
 from chunkarr.formats.runs import plain, staging, write_block
-from chunkarr.grid import Grid, Region, Shape, region_shape, region_slices
+from chunkarr.grid import Grid, Region, Shape, region_slices
 
 __all__ = ["ChunkedTarget", "ContiguousTarget", "default_chunks"]
 
@@ -71,7 +72,12 @@ class _Hdf5Target(Target):
         fsio.refuse_existing(path, overwrite)
         fsio.sweep(path)
         self._part, lock = fsio.new_part(path)
-        self._io = PartFile(self._part)
+        try:
+            self._io = PartFile(self._part)
+        except BaseException:
+            fsio.discard(self._part)
+            os.close(lock)
+            raise
         self._drop = weakref.finalize(self, _drop, self._io, lock, os.getpid())
 
     def __reduce__(self) -> NoReturn:
@@ -80,6 +86,10 @@ class _Hdf5Target(Target):
             "use threads, or write Zarr and convert"
         )
 
+    def _library(self) -> AbstractContextManager[None]:
+        """Have the library for oneself; see `LibraryFile.library`."""
+        return self._io.library(self.path, self.member)
+
     def _stored(self, axes: Any) -> Any:
         """Turn the user's axes into those of the file, and back."""
         return axes[::-1] if self.order == "F" else axes
@@ -87,19 +97,21 @@ class _Hdf5Target(Target):
     def _create(self, made: h5p.PropDCID) -> h5d.DatasetID:
         """Create the data set in the hidden file, which stays open."""
         shape = self._stored(self.shape)
-        note = {"v": 1, "complete": True, "order": self.order, "shape": list(shape)}
-        text = json.dumps(note).encode()
         links = h5p.create(h5p.LINK_CREATE)
         links.set_create_intermediate_group(1)
         made.set_obj_track_times(False)
-        with LOCK, naming(self.path, self.member):
+        with self._library():
             self._io.file = h5py.File(self._io, "w", rdcc_nbytes=0)
             space = h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
             kind = h5t.py_create(self._hdf5_dtype, logical=True)
             dataset = h5d.create(self._io.file.id, self.member.encode(), kind, space, made, links)
-            h5py.Dataset(dataset).attrs.create(ATTRIBUTE.decode(), np.bytes_(text))
-        self._io.raise_failure()
+            self._note(dataset, complete=True)
         return dataset
+
+    def _note(self, dataset: h5d.DatasetID, *, complete: bool) -> None:
+        """Note in an attribute what chunkarr wrote."""
+        note = {"v": 1, "complete": complete, "order": self.order, "shape": list(self._stored(self.shape))}
+        h5py.Dataset(dataset).attrs.create(ATTRIBUTE.decode(), np.bytes_(json.dumps(note).encode()))
 
     def commit(self) -> None:
         """Make the file appear under its name; see `Target.commit`."""
@@ -143,7 +155,7 @@ class ContiguousTarget(_Hdf5Target):
         made.set_fill_time(h5d.FILL_TIME_NEVER)
         try:
             dataset = self._create(made)
-            with LOCK, naming(path, self.member):
+            with self._library():
                 self._offset = dataset.get_offset()
                 self._io.close_library()
         except BaseException:
@@ -182,7 +194,7 @@ class ChunkedTarget(_Hdf5Target):
             raise GridError(f"{path}: chunks {chunks} of {dtype} have more than the 4 GiB that HDF5 allows")
         super().__init__(path, shape, dtype, **options)
         self.grid = Grid(shape, chunks)
-        self._filters, self._lzf = filters, lzf
+        self._filters, self._lzf, self._blank = filters, lzf, False
         self._chunk = self._stored(self.grid.steps)
         self._chunk_bytes = math.prod(self._chunk) * dtype.itemsize
         made = h5p.create(h5p.DATASET_CREATE)
@@ -223,34 +235,27 @@ class ChunkedTarget(_Hdf5Target):
             area = grid.region(box)
             part = block[region_slices(area, region)]
             if self._lzf:
-                self._write_through(area, part, scratch)
+                with self._library():
+                    write_piece(self._dataset, area, part, scratch)
                 continue
             if part.shape == self._chunk and part.flags.c_contiguous and not shuffled:
                 values = part.reshape(-1).view(np.uint8)
             else:
                 values = gather(part, self._chunk, shuffled, scratch)
             stored = encode(values, self._filters)
-            with LOCK, naming(self.path, self.member):
+            with self._library():
                 self._dataset.write_direct_chunk(tuple(a for a, _ in area), stored)
-            self._io.raise_failure()
 
-    def _write_through(self, area: Region, part: Array, scratch: Array) -> None:
-        """Let the library encode a chunk."""
-        values = np.ndarray(part.shape, self.dtype, scratch)
-        np.copyto(values.view(part.dtype), part)
-        with LOCK, naming(self.path, self.member):
-            space = self._dataset.get_space()
-            space.select_hyperslab(tuple(a for a, _ in area), region_shape(area))
-            memory = h5s.create_simple(part.shape)
-            self._dataset.write(memory, space, values, h5t.py_create(self._hdf5_dtype, logical=True))
-        self._io.raise_failure()
+    def blank(self) -> None:
+        """Leave chunks that were not written out; see `Target.blank`."""
+        self._blank = True
 
     def _finish(self) -> None:
         """Check that every chunk was written, and write what the library still holds."""
-        with LOCK, naming(self.path, self.member):
-            written = self._dataset.get_num_chunks()
+        with self._library():
+            missing = self.grid.size - self._dataset.get_num_chunks()
+            if missing and self._blank:
+                self._note(self._dataset, complete=False)
             self._io.close_library()
-        if written != self.grid.size:
-            raise MissingChunkError(
-                f"{self.path}: {self.grid.size - written} of {self.grid.size} chunks were not written"
-            )
+        if missing and not self._blank:
+            raise MissingChunkError(f"{self.path}: {missing} of {self.grid.size} chunks were not written")

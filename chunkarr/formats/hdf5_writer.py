@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import posixpath
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import h5py
@@ -15,7 +15,7 @@ from h5py import h5d, h5i, h5o, h5p, h5s
 
 from chunkarr.buffers import aligned
 from chunkarr.errors import UnsupportedError
-from chunkarr.formats.hdf5_access import LOCK, find, naming
+from chunkarr.formats.hdf5_access import find
 from chunkarr.formats.hdf5_filters import encode, encoded_bound, gather
 from chunkarr.formats.hdf5_io import LibraryFile
 from chunkarr.formats.hdf5_layout import ATTRIBUTE, Layout
@@ -59,15 +59,9 @@ class Writer:
         rest = layout.filters[1:] if self._shuffled else layout.filters
         self._direct = layout.kind == "chunked" and all(step.name != "shuffle" for step in rest)
 
-    @contextlib.contextmanager
-    def _library(self) -> Iterator[None]:
-        """Have the library for oneself; raise what failed beneath it, not what it made of that."""
-        with LOCK:
-            try:
-                with naming(self.layout.path, self.layout.member):
-                    yield
-            finally:
-                self._io.raise_failure()
+    def _library(self) -> AbstractContextManager[None]:
+        """Have the library for oneself; see `LibraryFile.library`."""
+        return self._io.library(self.layout.path, self.layout.member)
 
     def areas(self, region: Region) -> Iterator[Region]:
         """Yield the chunks of ``region``, or pieces of it where there are none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pickle
@@ -317,6 +318,63 @@ def test_an_error_at_any_call_says_which_array_it_is(inplace: bool, tmp_path: Pa
             break
         shutil.rmtree(directory)
     assert len(seen) == 3
+
+
+def make_new(path: str, codec: str, values: np.ndarray, seen: list[Any]) -> None:
+    """Note in ``seen`` that the file was made, or what prevented it."""
+    try:
+        target = hdf5.create(path, values.shape, values.dtype, codec=codec, durability="full")
+        try:
+            put(target, whole(values.shape), values)
+            target.commit()
+        finally:
+            target.abort()
+    except OSError as error:
+        seen.append(error)
+        raise
+    seen.append("made")
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lzf", "none"])
+def test_an_error_while_a_file_is_made_is_that_error_and_leaves_nothing(codec: str, tmp_path: Path) -> None:
+    values = np.arange(40.0).reshape(4, 10)
+    for k in range(1000):
+        count = 0
+
+        def fail(name: str, call: Callable[..., Any], args: tuple[Any, ...], k: int = k) -> Any:
+            nonlocal count
+            count += 1
+            if count == k + 1:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return call(*args)
+
+        seen: list[Any] = []
+        with calls.watched(fail), contextlib.suppress(OSError):
+            make_new(str(tmp_path / "a.h5"), codec, values, seen)
+        if seen == ["made"]:
+            break
+        assert [error.errno for error in seen] == [errno.EIO]
+        if isinstance(seen[0], CommittedNotAppliedError):
+            os.unlink(tmp_path / "a.h5")
+        assert os.listdir(tmp_path) == []
+    assert k > 10
+    assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_chunks_may_be_left_blank(tmp_path: Path) -> None:
+    for codec in ("gzip", "lzf", "none"):
+        path = str(tmp_path / f"{codec}.h5")
+        target = hdf5.create(path, (4, 10), "i4", codec=codec, chunks=None if codec == "none" else (2, 5))
+        put(target, ((2, 4), (0, 5)), np.ones((2, 5), "i4"))
+        target.blank()
+        target.commit()
+        expected = np.zeros((4, 10), "i4")
+        expected[2:, :5] = 1
+        stored = hdf5.open(path, "r+")
+        same(read(stored), expected)
+        change(stored, expected + 1)
+        same(read(stored.fresh()), expected + 1)
+        assert stored.fresh().layout.complete
 
 
 def test_small_changes_in_place_write_little(tmp_path: Path) -> None:
