@@ -156,24 +156,37 @@ def load_root(file: str) -> Root | None:
     CorruptChunkError
         If it is damaged.
     """
+    fd = _open(file)
+    if fd is None:
+        return None
     try:
-        fd = fsio.open_read(file, follow=False)
+        return _unpack(_content(fd, MAX_ROOT, file), file)
+    finally:
+        os.close(fd)
+
+
+def _open(file: str) -> int | None:
+    """Open a file of the manifest; None if it is not there."""
+    try:
+        return fsio.open_read(file, follow=False)
     except FileNotFoundError:
         return None
     except UnsafeInputError as error:
         raise CorruptChunkError(str(error)) from None
     except OSError as error:
         raise _unreadable(file, error) from None
+
+
+def _content(fd: int, limit: int, file: str) -> bytes:
+    """Return the bytes of an open file, ``limit`` at most."""
     try:
-        raw = bytearray(min(os.fstat(fd).st_size, MAX_ROOT))
+        raw = bytearray(min(os.fstat(fd).st_size, limit))
         fsio.read_into(fd, raw, 0, file)
     except CorruptChunkError:
         raise
     except OSError as error:
         raise _unreadable(file, error) from None
-    finally:
-        os.close(fd)
-    return _unpack(bytes(raw), file)
+    return bytes(raw)
 
 
 def _unreadable(file: str, error: OSError) -> Exception:
@@ -195,22 +208,44 @@ def current(path: str) -> tuple[Root, str] | None:
         If the manifest is damaged, or was there and is missing.
     """
     place = os.path.join(path, PLACE)
-    for attempt in range(3):
-        root = load_root(os.path.join(place, "manifest"))
-        if root is None and not attempt and not os.path.isdir(place):
+    file = os.path.join(place, "manifest")
+    missing = 0
+    while True:
+        fd = _open(file)
+        if fd is None and not os.path.isdir(place):
             return None
-        change = os.path.join(place, f"txn-{root.generation + 1 if root else 1}")
-        commit = load_root(os.path.join(change, "COMMIT"))
+        try:
+            root = None if fd is None else _unpack(_content(fd, MAX_ROOT, file), file)
+            change = os.path.join(place, f"txn-{root.generation + 1 if root else 1}")
+            commit = load_root(os.path.join(change, "COMMIT"))
+            follows = commit is not None and (
+                root is None or (commit.identity, commit.generation) == (root.identity, root.generation + 1)
+            )
+            if commit is not None and follows:
+                return commit, change
+            # A change may have been put in place between the two looks. While it is open, no other file has its number.
+            if fd is not None and not _is_still(fd, file):
+                continue
+        finally:
+            if fd is not None:
+                os.close(fd)
         if commit is not None:
-            if root is not None and (commit.identity, commit.generation) != (root.identity, root.generation + 1):
-                raise CorruptChunkError(f"{change}/COMMIT: does not belong to this manifest; {ADVICE}")
-            return commit, change
+            raise CorruptChunkError(f"{change}/COMMIT: does not belong to this manifest; {ADVICE}")
         if root is not None:
             return root, ""
         if not os.path.exists(os.path.join(place, "pages")):
             return None
-        # Between the two looks the first change may have been put in place: look again.
-    raise MissingChunkError(f"{place}/manifest: is missing, but its pages are there; {ADVICE}")
+        missing += 1  # the first time, the first change may have been put in place meanwhile
+        if missing > 1:
+            raise MissingChunkError(f"{file}: is missing, but its pages are there; {ADVICE}")
+
+
+def _is_still(fd: int, file: str) -> bool:
+    """Say whether ``file`` is the one that is open."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(file, follow_symlinks=False))
+    except OSError:
+        return False
 
 
 def fingerprint(meta: ArrayMeta) -> int:
@@ -382,21 +417,10 @@ def resized(base: Manifest, root: Root, *, stored: bool, change: str) -> Draft:
 
 def _load_page(file: str, nbytes: int) -> bytes | None:
     """Return the bytes of a page, at most one more than it should have; None if it is not there."""
-    try:
-        fd = fsio.open_read(file, follow=False)
-    except FileNotFoundError:
+    fd = _open(file)
+    if fd is None:
         return None
-    except UnsafeInputError as error:
-        raise CorruptChunkError(str(error)) from None
-    except OSError as error:
-        raise _unreadable(file, error) from None
     try:
-        raw = bytearray(min(os.fstat(fd).st_size, nbytes + 1))
-        fsio.read_into(fd, raw, 0, file)
-    except CorruptChunkError:
-        raise
-    except OSError as error:
-        raise _unreadable(file, error) from None
+        return _content(fd, nbytes + 1, file)
     finally:
         os.close(fd)
-    return bytes(raw)

@@ -30,6 +30,7 @@ from chunkarr.errors import (
     UnsupportedError,
 )
 from chunkarr.formats import zarr as zarr_format
+from chunkarr.formats import zarr_manifest
 from chunkarr.formats.zarr_txn import recover
 from chunkarr.fsio import calls
 from chunkarr.grid import region_key, region_shape, whole
@@ -693,23 +694,27 @@ class KilledError(BaseException):
     """What a test raises where a process would die."""
 
 
-@pytest.mark.parametrize("operation", [overwrite, grow, shrink])
-@pytest.mark.parametrize("kind", ["plain", "shards"])
-def test_readers_take_what_is_committed_and_not_in_place(tmp_path, kind, operation):
-    new = operation(make(tmp_path / "b", VALUES, **LAYOUTS[kind]))
-    stored = make(tmp_path / "a", VALUES, **LAYOUTS[kind])
+def die_after_the_commit(operation, path):
+    """Change an array, and die before anything is put in place."""
     dead = []
 
-    def die_after_the_commit(name, call, args):
+    def watch(name, call, args):
         if dead or (name == "rename" and not os.path.basename(args[0]).startswith("COMMIT")):
             dead.append(name)
             raise KilledError
         return call(*args)
 
-    with calls.watched(die_after_the_commit), pytest.raises(KilledError):
-        operation(stored)
-    del stored
+    with calls.watched(watch), pytest.raises(KilledError):
+        operation(zarr_format.open(path, "r+"))
     gc.collect()
+
+
+@pytest.mark.parametrize("operation", [overwrite, grow, shrink])
+@pytest.mark.parametrize("kind", ["plain", "shards"])
+def test_readers_take_what_is_committed_and_not_in_place(tmp_path, kind, operation):
+    new = operation(make(tmp_path / "b", VALUES, **LAYOUTS[kind]))
+    make(tmp_path / "a", VALUES, **LAYOUTS[kind])
+    die_after_the_commit(operation, tmp_path / "a")
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "a", mode="r")[...], VALUES)
     reader = zarr_format.open(tmp_path / "a")
     np.testing.assert_array_equal(read(reader), new)
@@ -719,6 +724,34 @@ def test_readers_take_what_is_committed_and_not_in_place(tmp_path, kind, operati
     assert recover(str(tmp_path / "a")) is None
     np.testing.assert_array_equal(read(reader), new)
     others_read(tmp_path / "a", new)
+
+
+@pytest.mark.parametrize("kind", ["plain", "v3"])
+def test_a_change_that_is_put_in_place_while_a_reader_looks(tmp_path, monkeypatch, kind):
+    path = tmp_path / "a"
+    if kind == "v3":
+        foreign(path, kind)
+    else:
+        make(path, VALUES, **LAYOUTS[kind])
+    stored = zarr_format.open(path)
+    die_after_the_commit(overwrite, path)
+    load_root, looks = zarr_manifest.load_root, []
+
+    def look(file):
+        looks.append(file)
+        if len(looks) == 1:  # the root was read, the change is about to be
+            monkeypatch.undo()
+            recover(str(path))
+            monkeypatch.setattr(zarr_manifest, "load_root", look)
+        return load_root(file)
+
+    monkeypatch.setattr(zarr_manifest, "load_root", look)
+    root, pending = zarr_manifest.current(str(path))
+    assert len(looks) > 1
+    assert not pending
+    assert stored.generation() == root.key == zarr_format.open(path).generation()
+    with pytest.raises(GenerationChangedError):
+        read(stored)
 
 
 def test_a_reader_during_a_change_sees_one_generation(tmp_path):
