@@ -27,7 +27,7 @@ def way(request, monkeypatch):
 
 
 @pytest.mark.parametrize("collected", [False, True])
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(x=arrays(shape=shapes(4, 300)), data=st.data())
 def test_elements_of_expressions(collected, x, data):
     key = data.draw(advanced_keys(x.shape))
