@@ -301,7 +301,8 @@ def recover(path: str) -> str | None:
         If the manifest or a committed change is damaged.
     """
     place = os.path.join(path, PLACE)
-    if not os.path.isdir(place) or not any(name.startswith("txn-") for name in os.listdir(place)):
+    left = set(os.listdir(place)) if os.path.isdir(place) else {"manifest"}
+    if left - {"lock"} and not any(name.startswith("txn-") for name in left):
         return None
     lock = lock_array(path)
     try:

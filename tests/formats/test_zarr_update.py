@@ -408,6 +408,16 @@ def test_arrays_of_others_can_be_changed(tmp_path, kind):
     assert list(stored.fresh().problems()) == []
 
 
+def test_the_lock_of_a_first_change_that_was_killed_goes(tmp_path):
+    foreign(tmp_path / "a", "v3")
+    before = names(tmp_path / "a")
+    (tmp_path / "a/.chunkarr").mkdir()
+    (tmp_path / "a/.chunkarr/lock").touch()
+    zarr_format.open(tmp_path / "a", "r+")
+    assert names(tmp_path / "a") == before
+    assert not (tmp_path / "a/.chunkarr").exists()
+
+
 def test_what_lies_beyond_the_edge_of_others_chunks_is_not_shown(tmp_path):
     path = tmp_path / "a"
     foreign(path, "v3").resize((5, 6))  # zarr-python leaves the old values in the chunks that are cut
