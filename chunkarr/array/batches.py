@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -47,12 +48,13 @@ class Batch:
         self.failure: BaseException | None = None
         self._staged = self.update.staged()
         self._load: Node | None = None
+        self._lock = threading.Lock()  # of ``boxes`` and ``_load``; the handle's is held while tasks read
 
     # --- what Arrays see -----------------------------------------------------------------------
 
     def current(self) -> Node:
         """Return the node that reads the array as it will be."""
-        with self.handle.lock:
+        with self._lock:
             seen = self._load
             if seen is None:
                 seen = self.handle.attach(Overlay(self))
@@ -63,15 +65,14 @@ class Batch:
 
     def read(self, region: Region, out: Block, scratch: Block) -> None:
         """Fill ``out`` with what the update has, and what lies in memory over it."""
-        with self.handle.lock:
-            indices = [i for i in self.grid.touching(region) if i in self.boxes] if self.boxes else []
-            if len(indices) != 1 or self.grid.region(indices[0]) != self.grid.round_out(region):
-                self._staged.read(region, out, scratch)
-            for index in indices:
-                box = self.grid.region(index)
-                common = intersect(box, region)
-                if common is not None:
-                    out[region_key(common, region)] = self.boxes[index][region_key(common, box)]
+        with self._lock:  # a box that goes to the update meanwhile is still what it was
+            boxes = [(self.grid.region(i), self.boxes[i]) for i in self.grid.touching(region) if i in self.boxes]
+        if len(boxes) != 1 or boxes[0][0] != self.grid.round_out(region):
+            self._staged.read(region, out, scratch)
+        for box, block in boxes:
+            common = intersect(box, region)
+            if common is not None:
+                out[region_key(common, region)] = block[region_key(common, box)]
 
     # --- what assignments do -------------------------------------------------------------------
 
@@ -107,25 +108,31 @@ class Batch:
         """Return a box to be changed, with its values if they are wanted."""
         block = self.boxes.get(index)
         if block is not None:
-            self.boxes.move_to_end(index)
+            with self._lock:
+                self.boxes.move_to_end(index)
             return block
         while self.boxes and self.nbytes + region_size(box) * self.update.dtype.itemsize > self.limit:
-            self._write(*self.boxes.popitem(last=False))
+            self._write_oldest()
         block = np.zeros(region_shape(box), self.update.dtype)
         if wanted:
             self._staged.read(box, block, np.empty(self._staged.scratch_bytes(box), np.uint8))
-        self.boxes[index] = block
+        with self._lock:
+            self.boxes[index] = block
         self.nbytes += block.nbytes
         return block
 
-    def _write(self, index: Shape, block: Block) -> None:
+    def _write_oldest(self) -> None:
+        """Give the box that was used longest ago to the update."""
+        index, block = next(iter(self.boxes.items()))
         box = self.grid.region(index)
-        self.nbytes -= block.nbytes
         self.update.write(box, block, np.empty(self.update.scratch_bytes(box), np.uint8))
+        with self._lock:
+            del self.boxes[index]
+        self.nbytes -= block.nbytes
 
     def _flush(self) -> None:
         while self.boxes:
-            self._write(*self.boxes.popitem(last=False))
+            self._write_oldest()
 
     def _change_large(self, op: Assign, values: Sequence[Node]) -> None:
         """Evaluate into the update, which then holds half of the change if that fails.
@@ -152,8 +159,8 @@ class Batch:
 
     def commit(self) -> None:
         """Put everything on disk."""
-        self.draft()
         with self.update:
+            self.draft()
             self._flush()
             self.update.commit()
 
