@@ -43,6 +43,7 @@ class Layout:
     suffix: str
     options: dict[str, Any] = field(default_factory=dict)  # of `create_target`
     order: str = "C"
+    foreign: bool = False  # whether the array that is changed was written by zarr-python
 
     def open(self, path: str, mode: str = "r", **options: Any) -> Stored:
         """Open the array, whatever its length along the first axis is."""
@@ -54,12 +55,12 @@ class Layout:
             return options
         return {"dtype": OLD.dtype, "shape": (-1, OLD.shape[1]), "order": self.order} | options
 
-    def plain(self, path: str) -> np.ndarray[Any, Any]:
+    def plain(self, path: str, columns: int = OLD.shape[1]) -> np.ndarray[Any, Any]:
         """Read the array without chunkarr."""
         if self.suffix == ".npy":
             return np.load(path)
         if self.suffix == ".raw":
-            return np.fromfile(path, OLD.dtype).reshape(-1, OLD.shape[1])
+            return np.fromfile(path, OLD.dtype).reshape(-1, columns)
         if self.suffix == ".h5":
             import h5py
 
@@ -77,6 +78,7 @@ LAYOUTS = {
         Layout("zarr-none", ".zarr", {"chunks": (40, 80), "codec": None, "shards": False}),
         Layout("zarr-fortran", ".zarr", {"chunks": (40, 120), "codec": "zstd", "order": "F", "shards": False}),
         Layout("zarr-shards", ".zarr", {"chunks": (20, 80), "shards": (40, 160)}),
+        Layout("zarr-foreign", ".zarr", {"chunks": (30, 120), "shards": False}, foreign=True),
         Layout("npy", ".npy"),
         Layout("npy-fortran", ".npy", {"order": "F"}, order="F"),
         Layout("raw", ".raw"),
@@ -217,12 +219,17 @@ def any_shape(layout: Layout) -> bool:
     return layout.suffix != ".raw"
 
 
+def ours(layout: Layout) -> bool:
+    """Say whether chunkarr writes what is there before."""
+    return not layout.foreign
+
+
 _PART = changed(PART, -7)
 OPERATIONS = {
     operation.name: operation
     for operation in (
-        Operation("create", None, ((_create, NEW),)),
-        Operation("replace", OLD, ((_replace, NEW),)),
+        Operation("create", None, ((_create, NEW),), ours),
+        Operation("replace", OLD, ((_replace, NEW),), ours),
         Operation("update", OLD, ((_assign, _PART),)),
         Operation("whole", OLD, ((_whole, -OLD),)),
         Operation("append", OLD, ((_append, np.vstack([OLD, np.full((20, 200), -3, "<i4")])),)),
@@ -263,7 +270,12 @@ class Case:
     def prepare(self, directory: str) -> None:
         """Make what is there before."""
         os.makedirs(directory)
-        if self.operation.old is not None:
+        if self.layout.foreign:
+            import zarr
+
+            options = {"chunks": self.layout.options["chunks"], "compressors": "auto"}
+            zarr.create_array(self.path(directory), data=self.operation.old, **options)
+        elif self.operation.old is not None:
             create(self.path(directory), self.operation.old, self.layout)
 
     def run(self, directory: str, upto: int | None = None) -> None:

@@ -9,16 +9,28 @@ import numpy as np
 
 from chunkarr.errors import GenerationChangedError
 from chunkarr.grid import region_shape
-from tests.reliability.cases import LAYOUTS, get, write
+from tests.reliability.cases import LAYOUTS, create, get, write
 from tests.reliability.disk import Child
 
-__all__ = ["commit_and_read", "count_together"]
+__all__ = ["commit_and_read", "count_in"]
 
 
 def count_together(path: str, layout: str, rows: list[tuple[int, int]], times: int) -> None:
     """Add 1 to every element of each of ``rows``, ``times`` times, in a process each."""
     for child in [Child(count_up, path, layout, pair, times) for pair in rows]:
         child.result()
+
+
+def count_in(layout: str, directory: str, times: int) -> None:
+    """Make an array, let two processes count in it, and compare."""
+    path = os.path.join(directory, "counted" + LAYOUTS[layout].suffix)
+    expected = np.zeros((8, 5), "<i4")
+    create(path, expected, LAYOUTS[layout])
+    rows = [(0, 5), (2, 8)]
+    count_together(path, layout, rows, times)
+    for a, b in rows:
+        expected[a:b] += times
+    assert np.array_equal(get(LAYOUTS[layout].open(path)), expected), "updates are lost"
 
 
 def commit_and_read(path: str, layout: str, seconds: float, done: str) -> tuple[int, int, int, int, list[str]]:

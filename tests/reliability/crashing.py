@@ -60,7 +60,7 @@ class Bench:
         self.case = case
         self.directory = tempfile.mkdtemp(dir=directory)
         self.template = os.path.join(self.directory, "template")
-        case.prepare(self.template)
+        in_child(case.prepare, self.template)
         self.allowed = in_child(case.expected_sizes, self.directory)
         self.states = case.states()
         self.tally = Tally()

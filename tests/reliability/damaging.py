@@ -24,7 +24,9 @@ def damages_of(root: str, name: str, names: list[str], generator: np.random.Gene
     """Yield what may happen to the file ``name`` of a tree that has ``names``."""
     data = read(root, name)
     size = len(data)
-    for at in sorted({0, size // 2, size - 1, *generator.integers(0, max(size, 1), POSITIONS).tolist()}):
+    places = generator.integers(0, max(size, 1), POSITIONS)
+    seals = size - generator.integers(1, 300, 2 * POSITIONS)  # what says how to read the rest is often at the end
+    for at in sorted({0, size // 2, size - 1, *places.tolist(), *seals.tolist()}):
         if 0 <= at < size:
             bit = 1 << int(generator.integers(8))
             yield f"bit {bit} of byte {at} flipped", putting(data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :])

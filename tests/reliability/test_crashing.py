@@ -10,14 +10,14 @@ from tests.reliability.cases import LAYOUTS, OPERATIONS, cases, named
 DIAGONAL = [
     "zarr-create", "zarr-update", "zarr-append", "zarr-none-replace", "zarr-none-shrink", "zarr-fortran-whole",
     "zarr-fortran-cut", "zarr-shards-update", "zarr-shards-grow", "zarr-shards-reshape", "npy-replace", "npy-update",
-    "npy-append", "npy-fortran-cut", "raw-update", "raw-sequence",
+    "npy-append", "npy-fortran-cut", "raw-update", "raw-sequence", "hdf5-replace", "hdf5-update", "zarr-foreign-append",
 ]  # fmt: skip
 ALL = [case.name for case in cases()]
 RUNS = [*((name, False) for name in DIAGONAL), *(pytest.param(name, True, marks=pytest.mark.nightly) for name in ALL)]
 
 
 def test_the_default_run_visits_every_layout_and_operation():
-    assert {named(name).layout.name for name in DIAGONAL} >= set(LAYOUTS) - {"hdf5"}
+    assert {named(name).layout.name for name in DIAGONAL} == set(LAYOUTS)
     assert {named(name).operation.name for name in DIAGONAL} == set(OPERATIONS)
 
 

@@ -1,0 +1,16 @@
+"""Changes in any order, with kills and errors, equal NumPy's."""
+
+from __future__ import annotations
+
+import pytest
+
+LAYOUTS = ("zarr", "zarr-fortran", "zarr-shards", "npy", "npy-fortran", "raw")
+RUNS = [("zarr", 6), ("zarr-shards", 4), ("npy", 5)] + [
+    pytest.param(name, 50, marks=pytest.mark.nightly) for name in LAYOUTS
+]
+
+
+@pytest.mark.parametrize(("layout", "examples"), RUNS)
+def test_a_stored_array_changes_as_an_ndarray(layout, examples, server, tmp_path, reached):
+    assert server.ask("machine.run", layout, str(tmp_path), examples, 20) == 20 * examples
+    reached("sequences of 20 steps", examples)
