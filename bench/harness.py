@@ -71,6 +71,13 @@ class Contestant:
     target: float | None = None  # its time divided by that of the case's first contestant: at least this
     share: float = 1.0  # part of the work it does; its time is divided by it (extrapolated), its answer not checked
     limit: int | None = None  # bytes of anonymous memory it may add at most
+    prepare: Run | None = None  # puts what the work changes into the directory, before each run; not timed
+
+    def begin(self, data: Data, place: Path) -> None:
+        """Leave ``place`` as a run finds it."""
+        clear(place)
+        if self.prepare is not None:
+            self.prepare(data, place)
 
     def missing(self) -> list[str]:
         """Return the modules that it needs and that are not installed."""

@@ -90,6 +90,7 @@ class Runner:
         if self.measured.failure:
             return
         try:
+            self._ask("begin", "begun")
             seconds = self._ask("run", "seconds") / self.contestant.share
             if expected is not None and self.contestant.share == 1:
                 check(self._ask("fetch", "answer"), expected, rtol)

@@ -117,12 +117,12 @@ def _context(*, sync: bool) -> dict[str, Any]:
     }
 
 
-def tensorstore_open(path: str) -> Any:
-    """Open a Zarr array with tensorstore, without a cache of decoded chunks."""
+def tensorstore_open(path: str, *, write: bool = False) -> Any:
+    """Open a Zarr array with tensorstore, without a cache of decoded chunks; with ``write``, to change it."""
     import tensorstore
 
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}, "context": _context(sync=False)}
-    return tensorstore.open(spec, read=True).result()
+    return tensorstore.open(spec, read=True, write=write).result()
 
 
 def tensorstore_create(

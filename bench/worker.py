@@ -1,7 +1,8 @@
 """The process of one contestant: ``worker.py CONNECTION CASE CONTESTANT TINY_DATA DATA SIZE OUT``.
 
-It imports what the contestant needs, runs it once on the tiny data, says "ready", and then obeys: ``run`` answers
-with seconds, ``fetch`` with the answer (the path of a file if it is large). Its memory is measured from outside.
+It imports what the contestant needs, runs it once on the tiny data, says "ready", and then obeys: ``begin``
+prepares, ``run`` answers with seconds, ``fetch`` with the answer (the path of a file if it is large). Its memory is
+measured from outside.
 """
 
 from __future__ import annotations
@@ -40,14 +41,16 @@ def main() -> None:
     data, place = Data(Path(root), int(size)), Path(out)
     answer: Any = None
     try:
-        clear(place)
+        contestant.begin(Data(Path(tiny), TINY), place)
         contestant.run(Data(Path(tiny), TINY), place)
         clear(place)
         connection.send(("ready", None))
         while (order := connection.recv()) != "stop":
-            if order == "run":
+            if order == "begin":
                 answer = None
-                clear(place)
+                contestant.begin(data, place)
+                connection.send(("begun", None))
+            elif order == "run":
                 started = time.perf_counter()
                 answer = contestant.run(data, place)
                 connection.send(("seconds", time.perf_counter() - started))
