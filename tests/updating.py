@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import warnings
 from itertools import count
 
 import numpy as np
+import pytest
 
 from chunkarr.array import wrap
+from chunkarr.engine import updating
 from chunkarr.errors import ArrayLockedError
 from chunkarr.formats.contract import Stored, Update
 from chunkarr.grid import Grid, region_key, region_shape, region_size
 from chunkarr.ops.sources import load
+from tests.oracle import _public, same
 
-__all__ = ["Disk", "changeable"]
+__all__ = ["QUIET", "Disk", "Held", "agree", "changeable", "planned", "setter"]
+
+QUIET = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
 
 
 NUMBER = count()  # decoded chunks are kept by path and generation
@@ -111,3 +118,45 @@ def changeable(values, chunks=None):
     """Return an Array of a new `Disk`, and that disk; without chunks any region can be written."""
     disk = Disk(values, chunks)
     return wrap(load(Held(disk))), disk
+
+
+@contextlib.contextmanager
+def planned(yes=True):
+    """Let every change take the way of large ones: a plan, blocks, tasks."""
+    before = updating.FEW
+    updating.FEW = -1 if yes else before
+    try:
+        yield
+    finally:
+        updating.FEW = before
+
+
+def agree(x, chunks, ours, numpys, *, large=False, also=()):
+    """Assert that a stored array is after ``ours(a)`` what ``x`` is after ``numpys(x)``, or that both refuse."""
+    a, disk = changeable(x, chunks)
+    expected = x.copy()
+    refusal = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            numpys(expected)
+        except Exception as error:  # noqa: BLE001 - whatever NumPy raises is the answer
+            refusal = error
+    with planned(large):
+        if refusal is None:
+            ours(a)
+            same(disk.values, expected)
+            assert disk.commits <= 1
+        else:
+            with pytest.raises((_public(refusal), *also)):
+                ours(a)
+            assert disk.commits == 0
+            same(disk.values, x)
+    assert disk.locked is None
+
+
+def setter(key, value):
+    def change(a):
+        a[key] = value
+
+    return change

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chunkarr import engine
 from chunkarr.advanced import parse_advanced
+from chunkarr.array import picking
 from chunkarr.array.drafts import Draft, UpdateDraft
-from chunkarr.array.expression import Expression
+from chunkarr.array.expression import Expression, as_node
 from chunkarr.array.picking import with_values
 from chunkarr.array.values import as_element, as_values, broadcasts, cast, settled
 from chunkarr.graph import Node
+from chunkarr.grid import Grid
 from chunkarr.ops import layout
 from chunkarr.ops.assign import Everywhere, Scattered, Setter, Somewhere
+from chunkarr.ops.compressing import Hits, count_runs, run_grid
+from chunkarr.ops.masking import Ranked, in_place_of
 from chunkarr.ops.placing import placed
 from chunkarr.ops.sources import constant
 from chunkarr.selection import is_basic
@@ -106,7 +111,7 @@ def set_item(array: Any, key: Any, value: Any) -> None:
         return
     mask = _mask_of(key, array.shape)
     if mask is not None:
-        make = _masked(mask, value, array)
+        make = _masked(mask, value, array) or _masked_apart(mask, value, array)
         if make is not None:
             set_view(array, make)
             return
@@ -198,6 +203,30 @@ def _masked(mask: Any, value: Any, array: Expression) -> Callable[[Draft | None,
         where = where if isinstance(where, Node) else constant(where)
         where = layout.reshape(where, (*where.shape, *(1,) * len(rest)))
         return Somewhere(node.shape, where.shape), (node, where)
+
+    return make
+
+
+def _masked_apart(mask: Any, value: Any, array: Expression) -> Callable[[Draft | None, Node], What] | None:
+    """Return what sets elements where a large mask is true, each to a value of its own; None for small masks."""
+    if mask.size <= picking.LARGE:
+        return None
+    node, values = as_node(mask), as_node(as_values(value, array.dtype, None))
+    rest = array.shape[mask.ndim :]
+    everywhere = in_place_of(values, node, array.shape)
+    if everywhere is None:
+        runs = run_grid(Grid(node.shape, array._node.grid.steps[: node.ndim]))  # noqa: SLF001
+        hits = Hits.of(runs, engine.compute([count_runs(node, runs)])[0])
+        values = layout.broadcast_to(broadcasts(values, (hits.size, *rest)), (hits.size, *rest))
+        if not hits.size:
+            return _masked(mask, np.zeros((), array.dtype), array)
+        setter: Setter = Ranked(hits)
+    else:
+        values, node = everywhere, layout.reshape(node, (*node.shape, *(1 for _ in rest)))
+        setter = Somewhere(values.shape, node.shape)
+
+    def make(draft: Draft | None, view: Node) -> What:
+        return setter, (cast(values, view.dtype, quiet=draft is None), node)
 
     return make
 

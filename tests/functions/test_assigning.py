@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 import chunkarr as ca
 from tests.oracle import same
 from tests.strategies import advanced_keys, arrays, basic_keys, chunked, chunks_of, numeric_dtypes, shapes
-from tests.test_assigning import QUIET, agree
-from tests.updating import changeable
+from tests.updating import QUIET, agree, changeable
 
 SMALL = shapes(3, 80)
 NUMBERS = st.sampled_from(["u1", "<i4", ">f4", "c8", "?"]).map(np.dtype)

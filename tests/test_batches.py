@@ -1,0 +1,124 @@
+"""Batches: many small changes are one, whatever happens in between."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import chunkarr as ca
+from chunkarr.array import wrap
+from chunkarr.ops.sources import load
+from tests.oracle import same
+from tests.updating import Held, changeable, planned
+
+
+@pytest.mark.parametrize("chunks", [None, (7, 5)])
+def test_a_batch_is_one_change(chunks):
+    x = np.arange(600.0).reshape(40, 15)
+    a, disk = changeable(x, chunks)
+    other = changeable_again(disk)
+    x = x.copy()
+    view = a[5:30:2, 1:]
+    with a.batch():
+        for k in range(300):
+            a[k % 40, k % 15] = k
+            x[k % 40, k % 15] = k
+        view[2] += 1
+        x[5:30:2, 1:][2] += 1
+        same(a, x)
+        same(view, x[5:30:2, 1:])
+        with planned():
+            a[1:] = a[:-1]
+        x[1:] = x[:-1].copy()
+        a[a > 500] = -1
+        x[x > 500] = -1
+        a[[3, 3], [1, 2]] = [4, 5]
+        x[[3, 3], [1, 2]] = [4, 5]
+        same(a, x)
+        same(other, np.arange(600.0).reshape(40, 15))
+        assert disk.commits == 0
+    assert disk.commits == 1
+    for array in (a, view, other):
+        same(array, x if array is not view else x[5:30:2, 1:])
+
+
+def changeable_again(disk):
+    """Return another handle of a disk."""
+    return wrap(load(Held(disk)))
+
+
+def test_a_batch_writes_nothing_after_an_exception():
+    a, disk = changeable(np.zeros(10))
+
+    def work():
+        with a.batch():
+            a[3] = 1
+            raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        work()
+    assert disk.commits == 0
+    assert disk.locked is None
+    same(a, np.zeros(10))
+
+
+def test_a_batch_with_a_change_that_failed_in_the_middle_is_lost():
+    a, disk = changeable(np.zeros(60), (10,))
+    words = ca.asarray(np.array(["1"] * 40 + ["x"] * 20), chunks=10)
+
+    def work():
+        with a.batch():
+            a[0] = 5
+            with planned(), pytest.raises(ValueError, match="could not convert"):
+                a[...] = words
+            with pytest.raises(ca.ChunkarrError, match="nothing of the batch"):
+                a[1] = 3
+
+    with pytest.raises(ca.ChunkarrError, match="nothing of the batch"):
+        work()
+    assert disk.commits == 0
+    assert disk.locked is None
+    a[1] = 3
+    assert disk.values.sum() == 3
+
+
+def test_batches_do_not_nest_and_end_with_their_context():
+    a, disk = changeable(np.zeros(10))
+    with a.batch():
+        expression = a + 1
+        with pytest.raises(RuntimeError, match="open already"), a[2:].batch():
+            pass
+        a[0] = 1
+        with pytest.raises(ca.StaleExpressionError):
+            expression.compute()
+        later = a + 1
+    with pytest.raises(ca.StaleExpressionError):
+        later.compute()
+    assert disk.commits == 1
+    for target in (a + 1, ca.arange(3)):
+        with pytest.raises(ValueError, match="read-only"):
+            target.batch()
+
+
+def test_a_batch_holds_few_boxes():
+    x = np.zeros((200, 1000))
+    a, disk = changeable(x, (1, 1000))
+    with ca.config.set(memory="1MiB"), a.batch():
+        for k in range(200):
+            a[k, k] = k
+        held = a._handle.batch.nbytes
+        assert 0 < held <= (1 << 20) // 16
+        same(a[150:, :200], np.diag(np.arange(200.0))[150:])
+    same(disk.values[:, :200], np.diag(np.arange(200.0)))
+
+
+def test_threads_share_a_handle_in_turn():
+    a, disk = changeable(np.zeros(64), (8,))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda k: a.__setitem__(k, k + 1), range(64)))
+        with a.batch():
+            list(pool.map(lambda k: a.__setitem__(k, 2 * np.asarray(a[k])), range(64)))
+    same(disk.values, 2 * np.arange(1.0, 65))
+    assert disk.commits == 65
