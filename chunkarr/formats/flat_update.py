@@ -178,10 +178,8 @@ class _Staged(Stored):
 
 def _close(path: str, fd: int, lock: ArrayLock, pid: int) -> None:
     """Remove what was staged and let the next writer in; a forked child leaves its parent's alone."""
-    os.close(fd)
-    if os.getpid() == pid:
-        fsio.discard(path)
-        lock.release()
+    journal.forget(path, fd, mine=os.getpid() == pid)
+    lock.release()
 
 
 def _pieces(shape: Shape, item: int, order: str) -> Grid:

@@ -126,10 +126,8 @@ class Hdf5Update(Update):
 def _close(io: PatchedFile, lock: ArrayLock, pid: int) -> None:
     """Remove what was staged and let the next writer in; a forked child leaves its parent's alone."""
     io.close()
-    os.close(io.patch.fd)
-    if os.getpid() == pid:
-        fsio.discard(io.patch.path)
-        lock.release()
+    journal.forget(io.patch.path, io.patch.fd, mine=os.getpid() == pid)
+    lock.release()
 
 
 class _Staged(Stored):

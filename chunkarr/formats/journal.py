@@ -42,6 +42,7 @@ from chunkarr.fsio import ArrayLock, Durability, calls
 __all__ = [
     "commit_file",
     "finish",
+    "forget",
     "hold",
     "journal_file",
     "make",
@@ -57,7 +58,8 @@ __all__ = [
 T = TypeVar("T")
 Generation = tuple[int, int, int]  # as of `file_generation`
 
-WAIT = 10.0  # seconds that a reader waits for a writer to finish copying
+WAIT = 60.0  # seconds that a reader waits for a writer to finish copying
+RECOVERY = 1.0  # seconds that a writer waits at least for a reader that finishes what another one left
 PATIENCE = 0.005  # seconds in which a living writer usually finishes
 
 
@@ -104,9 +106,8 @@ def hold(file: str, timeout: float = 0.0) -> ArrayLock:
     ArrayLockedError
         If another writer holds it still after ``timeout`` seconds.
     """
-    if timeout < WAIT and (pending(file) or os.path.lexists(journal_file(file))):
-        with contextlib.suppress(ArrayLockedError):
-            settle(file)
+    with contextlib.suppress(ArrayLockedError):
+        settle(file, max(timeout, RECOVERY))
     lock = ArrayLock(file, file, max(timeout, PATIENCE), make=False)
     try:
         finish(file)
@@ -116,7 +117,7 @@ def hold(file: str, timeout: float = 0.0) -> ArrayLock:
     return lock
 
 
-def settle(file: str) -> None:
+def settle(file: str, wait: float = WAIT) -> None:
     """Return when no committed change of ``file`` waits: it was put in place by its writer, or here if that is gone.
 
     Raises
@@ -129,8 +130,8 @@ def settle(file: str) -> None:
     began = time.monotonic()
     while pending(file):
         waited = time.monotonic() - began
-        if waited > WAIT:
-            raise ArrayLockedError(f"{file}: a writer has been putting a change in place for {WAIT:g} s; try again")
+        if waited > wait:
+            raise ArrayLockedError(f"{file}: a writer has been putting a change in place for {wait:g} s; try again")
         if waited > PATIENCE and _finish_if_free(file):
             return
         time.sleep(0.0005)
@@ -290,6 +291,18 @@ def make(
         _commit(patch, file, generation, durability)
     else:
         _replace(patch, file, generation, durability)
+
+
+def forget(path: str, fd: int, *, mine: bool) -> None:
+    """Close a journal file; remove it if it is ``mine`` and still there.
+
+    Where it took the place of the array, the lock went with the old file, and another writer may have a
+    journal of that name already.
+    """
+    with contextlib.suppress(OSError):
+        if mine and os.path.samestat(os.fstat(fd), os.lstat(path)):
+            fsio.discard(path)
+    os.close(fd)
 
 
 def _replace(patch: Patch, file: str, generation: Generation, durability: Durability) -> None:

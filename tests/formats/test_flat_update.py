@@ -548,6 +548,24 @@ def test_a_commit_is_not_applied_to_another_file(tmp_path: Path) -> None:
     same(read(npy.open(path)), old * 3)
 
 
+def test_a_writer_that_replaced_the_file_leaves_the_next_ones_journal(tmp_path: Path) -> None:
+    path, old, new = make(OPERATIONS[2], KINDS[0], tmp_path)
+    others = []
+
+    def follow(name: str, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        result = call(*args)
+        if name == "rename" and not others:  # the lock is that of the old file
+            others.append(npy.open(path, "r+").update())
+            put(others[0], ((0, 1), (0, 100)), old[:1])
+        return result
+
+    with calls.watched(follow):
+        run(OPERATIONS[2], KINDS[0], path, old, new)
+    others[0].commit()
+    new[0] = old[0]
+    same(np.load(path), new)
+
+
 def test_saving_over_an_array_waits_for_its_changes(tmp_path: Path) -> None:
     path, old, new = make(OPERATIONS[0], KINDS[0], tmp_path)
     target = npy.create(path, (3,), "<i2", overwrite=True)
