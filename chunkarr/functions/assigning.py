@@ -91,24 +91,27 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
         _numpys(np.put, a, ind, v, mode)
         return
     check_out(a)
-    flat = _flat_indices(_computed(ind) if isinstance(ind, Expression) else ind, a.size, mode)
+    flat = _flat_indices(_computed(ind) if isinstance(ind, Expression) else ind, mode)
     values = _cyclic(v, a.dtype, flat.size)
     if not flat.size or not values.size:
         return
+    flat = _inside(flat, a.size, mode)
     target = a if a.ndim else a[None]  # type: ignore[index]
     advanced = advanced_of(np.unravel_index(flat, target.shape), target.shape)
     set_view(target, scattered(advanced, np.resize(values, flat.size)))
 
 
-def _flat_indices(ind: Any, size: int, mode: str) -> np.ndarray[Any, Any]:
-    """Return the flat indices that are meant, with NumPy's errors."""
+def _flat_indices(ind: Any, mode: str) -> np.ndarray[Any, Any]:
+    """Return flat indices as an array, with NumPy's errors."""
     if mode not in {"raise", "wrap", "clip"}:
         np.put(np.empty(1), [0], 0, mode=mode)  # type: ignore[arg-type]  # NumPy's own refusal
     if isinstance(ind, np.ndarray):
         check_castable(ind.dtype, np.dtype(np.intp), "safe")
-    flat = np.array(ind, dtype=np.intp).reshape(-1)
-    if not flat.size:
-        return flat
+    return np.array(ind, dtype=np.intp).reshape(-1)
+
+
+def _inside(flat: np.ndarray[Any, Any], size: int, mode: str) -> np.ndarray[Any, Any]:
+    """Return the indices that are meant, none of them negative, with NumPy's errors."""
     if not size:
         raise IndexError("cannot replace elements of an empty array")
     if mode == "wrap":
