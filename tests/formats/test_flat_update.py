@@ -345,7 +345,13 @@ def state(kind: Kind, directory: Path, old: np.ndarray, new: np.ndarray, mode: s
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=[operation.name for operation in OPERATIONS])
-@pytest.mark.parametrize("kind", [KINDS[0], Kind("raw", ".raw", "C", 4100)], ids=["npy", "raw"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(KINDS[0], id="npy"),
+        pytest.param(Kind("raw", ".raw", "C", 4100), id="raw", marks=pytest.mark.nightly),
+    ],
+)
 def test_killed_at_any_call(operation: Operation, kind: Kind, tmp_path: Path) -> None:
     if kind.suffix == ".raw" and "columns" in operation.name:
         return  # who opens raw records must know the length of their rows
@@ -366,7 +372,7 @@ def test_killed_at_any_call(operation: Operation, kind: Kind, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=[operation.name for operation in OPERATIONS])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EINTR])
+@pytest.mark.parametrize("code", [errno.ENOSPC, pytest.param(errno.EINTR, marks=pytest.mark.nightly)])
 def test_an_error_at_any_call_says_which_array_it_is(operation: Operation, code: int, tmp_path: Path) -> None:
     kind = KINDS[0]
     seen = set()

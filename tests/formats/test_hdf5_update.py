@@ -263,7 +263,7 @@ def state(path: str, old: np.ndarray, new: np.ndarray, mode: str) -> str:
 
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("layout", ["gzip", "contiguous"])
-@pytest.mark.parametrize("shape", [(9, 11), (13, 11)])
+@pytest.mark.parametrize("shape", [pytest.param((9, 11), marks=pytest.mark.nightly), (13, 11)])
 def test_killed_at_any_call(layout: str, inplace: bool, shape: tuple[int, int], tmp_path: Path) -> None:
     live = tmp_path / "live"
     live.mkdir()
