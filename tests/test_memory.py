@@ -222,7 +222,7 @@ def scattered_into(c, b):
     c[rows, columns] = np.arange(rows.size)
     np.add.at(c, (rows, columns), 1)
     with c.batch():
-        for row in rows[:2000]:
+        for row in np.sort(rows[:2000]):
             c[row, :3] = row
         c[1:] = c[:-1]
 

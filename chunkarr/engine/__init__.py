@@ -119,7 +119,7 @@ def update(old: Node, op: Assign, values: Sequence[Node], change: Update) -> Non
     """
     region = change.grid.round_out(op.place.region)
     touched = partial(op.touched, grid=change.grid)
-    parts = small_parts(touched(region), op.dtype.itemsize, budget())
+    parts = small_parts(touched(region), op.dtype.itemsize, budget() // 8)
     if parts is not None and are_small(values):
         blocks = compute(values) if values else []
         with RESERVE.take(change_bytes(parts, op, change), budget()):

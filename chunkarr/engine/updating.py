@@ -60,11 +60,11 @@ class Window(Target):
         """Do nothing: the update is aborted by who began it."""
 
 
-def small_parts(parts: Iterable[Region], itemsize: int, budget: int) -> list[Region] | None:
-    """Return the parts as a list if they are few and small, else None."""
+def small_parts(parts: Iterable[Region], itemsize: int, limit: int) -> list[Region] | None:
+    """Return the parts as a list if they are few, and of at most ``limit`` bytes; else None."""
     found = list(islice(parts, FEW + 1))
     nbytes = sum(map(region_size, found)) * itemsize
-    return found if len(found) <= FEW and nbytes <= min(LITTLE, budget // 8) else None
+    return found if len(found) <= FEW and nbytes <= min(LITTLE, limit) else None
 
 
 def change_bytes(parts: Sequence[Region], op: Assign, change: Update) -> int:
