@@ -109,7 +109,7 @@ def test_a_batch_holds_few_boxes():
         for k in range(200):
             a[k, k] = k
         held = a._handle.batch.nbytes
-        assert 0 < held <= (1 << 20) // 16
+        assert 0 < held <= (1 << 20) // 4
         same(a[150:, :200], np.diag(np.arange(200.0))[150:])
     same(disk.values[:, :200], np.diag(np.arange(200.0)))
 
