@@ -11,6 +11,7 @@ import math
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = [
     "durability",
     "enough",
     "format_bytes",
+    "keep",
     "parse_bytes",
     "scratch_directory",
     "workers",
@@ -164,10 +166,21 @@ def _setting(key: str) -> Any:
     return value
 
 
+_kept = 0  # bytes held between statements, by all batches
+_keeping = threading.Lock()
+
+
 def budget() -> int:
-    """Return the bytes that chunkarr's work may add to this process."""
+    """Return the bytes that chunkarr's work may add to this process, besides what batches keep."""
     value = _setting("memory")
-    return default_budget() if value is None else parse_bytes(value)
+    return max(1, (default_budget() if value is None else parse_bytes(value)) - _kept)
+
+
+def keep(nbytes: int) -> None:
+    """Count bytes that stay held between statements (negative: given back); so much less is left for other work."""
+    global _kept  # noqa: PLW0603 - the budget is the process's
+    with _keeping:
+        _kept += nbytes
 
 
 def workers() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from chunkarr.graph import Load, Node, topological
 from chunkarr.grid import Grid, Region, Shape, intersect, region_key, region_shape, region_size
 from chunkarr.ops.assign import Assign, assign
 from chunkarr.ops.scans import materialise
-from chunkarr.settings import budget
+from chunkarr.settings import budget, keep
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
@@ -30,7 +31,7 @@ __all__ = ["Batch", "Overlay", "batch"]
 Block = np.ndarray[Any, Any]
 
 BOX = 64 << 10  # bytes of a box of an array in which any region can be written
-SHARE = 16  # part of the budget that changed boxes may take
+SHARE = 4  # part of the budget that changed boxes may take, which other work then does not have
 
 
 class Batch:
@@ -44,6 +45,8 @@ class Batch:
         self.boxes: OrderedDict[Shape, Block] = OrderedDict()  # changed boxes, the last one used at the end
         self.nbytes = 0  # of these
         self.limit = budget() // SHARE
+        keep(self.limit)
+        self._give_back = weakref.finalize(self, keep, -self.limit)
         self.changes = 0
         self.failure: BaseException | None = None
         self._staged = self.update.staged()
@@ -87,7 +90,7 @@ class Batch:
     def change(self, op: Assign, values: Sequence[Node]) -> None:
         """Make one change: in memory if it is small, else in the update."""
         region = self.grid.round_out(op.place.region)
-        parts = small_parts(op.touched(region, self.grid), op.dtype.itemsize, 2 * self.limit)
+        parts = small_parts(op.touched(region, self.grid), op.dtype.itemsize, self.limit)
         try:
             if parts is not None and are_small(values):
                 self._change_small(op, engine.compute(values) if values else [], parts)
@@ -159,15 +162,19 @@ class Batch:
 
     def commit(self) -> None:
         """Put everything on disk."""
-        with self.update:
-            self.draft()
-            self._flush()
-            self.update.commit()
+        try:
+            with self.update:
+                self.draft()
+                self._flush()
+                self.update.commit()
+        finally:
+            self._give_back()
 
     def abort(self) -> None:
         """Forget everything."""
         self.boxes.clear()
         self.update.abort()
+        self._give_back()
 
 
 def _tiles(shape: Shape, itemsize: int) -> Grid:
