@@ -144,6 +144,8 @@ class Transaction:
             fsio.for_each(fsio.sync_file, [os.path.join(self.directory, name) for name in names])
             fsio.sync_dir(self.directory)
             fsio.sync_dir(os.path.dirname(self.directory))
+            if not os.path.exists(os.path.join(os.path.dirname(self.directory), "manifest")):
+                fsio.sync_dir(self.path)  # the first change of an array of others made the directory of changes
         commit = os.path.join(self.directory, "COMMIT")
         calls.rename(f"{commit}.tmp", commit)
         try:
