@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import chunkarr as ca
 from chunkarr.array import wrap
 from chunkarr.ops.sources import load
-from tests.oracle import same
-from tests.updating import Held, changeable, planned
+from tests.oracle import _public, same
+from tests.strategies import arrays, basic_keys, chunks_of, numeric_dtypes, shapes
+from tests.updating import QUIET, Held, changeable, planned
 
 
 @pytest.mark.parametrize("chunks", [None, (7, 5)])
@@ -42,6 +46,34 @@ def test_a_batch_is_one_change(chunks):
     assert disk.commits == 1
     for array in (a, view, other):
         same(array, x if array is not view else x[5:30:2, 1:])
+
+
+VALUES = [1, 300, 2.5, 1j, float("nan"), True, np.float32(3), np.ones(1), [2], "x"]
+
+
+@QUIET
+@given(arrays(dtype=numeric_dtypes(), shape=shapes(3, 60).filter(len)), st.data())
+def test_assignments_in_a_batch_are_numpys(x, data):
+    a, disk = changeable(x, data.draw(st.none() | chunks_of(x.shape)))
+    expected = x.copy()
+    with a.batch():
+        for _ in range(4):
+            key = data.draw(basic_keys(x.shape))
+            value = data.draw(st.sampled_from(VALUES))
+            refusal = None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    expected[key] = value
+                except Exception as error:  # noqa: BLE001 - whatever NumPy raises is the answer
+                    refusal = error
+                if refusal is None:
+                    a[key] = value
+                else:
+                    with pytest.raises(_public(refusal)):
+                        a[key] = value
+            same(a, expected)
+    same(disk.values, expected)
 
 
 def changeable_again(disk):

@@ -14,7 +14,7 @@ from chunkarr.array.drafts import Draft, UpdateDraft
 from chunkarr.array.expression import Expression, as_node
 from chunkarr.array.picking import with_values
 from chunkarr.array.values import as_element, as_values, broadcasts, cast, settled
-from chunkarr.graph import Node
+from chunkarr.graph import Load, Node
 from chunkarr.grid import Grid
 from chunkarr.ops import layout
 from chunkarr.ops.assign import Everywhere, Scattered, Setter, Somewhere
@@ -86,9 +86,10 @@ def set_view(view: Expression, make: Callable[[Draft | None, Node], What]) -> No
     draft, so that it raises its errors before anything is locked, and once with that of the transaction.
     """
     handle = check_writable(view)
-    if handle.batch is None:
+    empty = not view.size
+    if empty or handle.batch is None:
         make(None, view._node)  # noqa: SLF001
-    if not view.size:
+    if empty:
         return
     with transaction(handle) as draft:
         target = draft.seen(view)
@@ -102,6 +103,10 @@ def set_item(array: Any, key: Any, value: Any) -> None:
     if handle is None or not handle.stored.writable:
         check_writable(array)
     fields = isinstance(key, str) or (isinstance(key, list) and key and all(isinstance(k, str) for k in key))
+    if not fields and is_basic(key):
+        batch = None if handle is None else handle.batch
+        if batch is not None and isinstance(array._held.op, Load) and batch.set_now(key, value):  # noqa: SLF001
+            return
     if fields or is_basic(key):
         view = array[key]
         if isinstance(value, Expression) and _same_view(value, view):

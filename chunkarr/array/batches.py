@@ -19,6 +19,7 @@ from chunkarr.graph import Load, Node, topological
 from chunkarr.grid import Grid, Region, Shape, intersect, region_key, region_shape, region_size
 from chunkarr.ops.assign import Assign, assign
 from chunkarr.ops.scans import materialise
+from chunkarr.selection import Pick, parse_key
 from chunkarr.settings import budget, keep
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ __all__ = ["Batch", "Overlay", "batch"]
 Block = np.ndarray[Any, Any]
 
 BOX = 64 << 10  # bytes of a box of an array in which any region can be written
+SIMPLE = (int, float, complex, np.number, np.bool_, np.ndarray)
+NUMBERS = "biufc"  # kinds of dtypes that are cast to each other without fail
 SHARE = 4  # part of the budget that changed boxes may take, which other work then does not have
 
 
@@ -87,6 +90,41 @@ class Batch:
             ) from self.failure
         return BatchDraft(self)
 
+    def set_now(self, key: Any, value: Any) -> bool:
+        """Do ``array[key] = value`` in one box in memory, if that is all there is to it; say whether it was done."""
+        dtype = self.update.dtype
+        if dtype.kind not in NUMBERS or not isinstance(value, SIMPLE) or any(self.grid.firsts):
+            return False
+        if isinstance(value, np.ndarray) and value.dtype.kind not in NUMBERS:
+            return False
+        index, local, wide = [], list[Any](), self.grid.steps
+        for item, step in zip(parse_key(key, self.grid.shape), wide, strict=False):
+            if isinstance(item, Pick):
+                box, inside = divmod(item.index, step)
+                local.append(inside)
+            elif item is None or item.step != 1 or not item.length:
+                return False
+            else:
+                box, inside = divmod(item.start, step)
+                if inside + item.length > step:
+                    return False
+                local.append(slice(inside, inside + item.length))
+            index.append(box)
+        if any(item is Ellipsis for item in (key if isinstance(key, tuple) else (key,))):
+            local.append(Ellipsis)  # a view then, also where one element is left
+        with self.handle.lock:
+            self.draft()
+            place = tuple(index)
+            block = self.boxes.get(place)
+            if block is None:
+                region = self.grid.region(place)
+                if region_size(region) * dtype.itemsize > self.limit:
+                    return False
+                block = self._box(place, region, wanted=True)
+            block[(*local,)] = value
+            self.changes += 1
+        return True
+
     def change(self, op: Assign, values: Sequence[Node]) -> None:
         """Make one change: in memory if it is small, else in the update."""
         region = self.grid.round_out(op.place.region)
@@ -104,10 +142,10 @@ class Batch:
             for index in self.grid.touching(part):
                 box = self.grid.region(index)
                 old, *needed = op.needs(box)
-                block = self._box(index, box, old is not None)
+                block = self._box(index, box, wanted=old is not None)
                 op.change(block, box, pieces(values, needed))
 
-    def _box(self, index: Shape, box: Region, wanted: bool) -> Block:
+    def _box(self, index: Shape, box: Region, *, wanted: bool) -> Block:
         """Return a box to be changed, with its values if they are wanted."""
         block = self.boxes.get(index)
         if block is not None:
