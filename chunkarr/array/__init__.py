@@ -68,7 +68,8 @@ class Array(InPlace, Growing, Shaping, Reducing, Picking, Checking, NDArrayOpera
             return wrap(layout.field(self._node, key))
         if not is_basic(key):
             return wrap(pick(self, key))
-        return wrap(layout.take_basic(self._node, parse_key(key, self.shape)))
+        node = self._node
+        return wrap(layout.take_basic(node, parse_key(key, node.shape)))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Change the stored array that this is a view of, on disk when the statement returns.

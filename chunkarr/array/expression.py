@@ -64,8 +64,8 @@ class Expression:
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
-        return len(self._node.shape)
+        """Number of axes, which never changes."""
+        return len(self._held.shape)
 
     @property
     def size(self) -> int:
@@ -216,16 +216,17 @@ def evaluate(arrays: Sequence[Expression], *, progress: Any = None) -> list[np.n
     GenerationChangedError, StaleExpressionError
         If it changes again and again, or if an expression was built of an older state of it.
     """
-    for _ in range(RETRIES - 1):
-        nodes = [array._node for array in arrays]  # noqa: SLF001
+    nodes = [array._held for array in arrays]  # noqa: SLF001 - `compute` looks whether that is the present state
+    for _ in range(RETRIES):
         if len(nodes) == 1:
             check_fits(nodes[0], math.prod(nodes[0].shape) * nodes[0].dtype.itemsize)
         try:
             return engine.compute(nodes, progress=progress)
         except StaleExpressionError:
-            if all(array._node is node for array, node in zip(arrays, nodes, strict=True)):  # noqa: SLF001
+            before, nodes = nodes, [array._node for array in arrays]  # noqa: SLF001
+            if all(one is other for one, other in zip(before, nodes, strict=True)):
                 raise
-    return engine.compute([array._node for array in arrays], progress=progress)  # noqa: SLF001
+    return engine.compute(nodes, progress=progress)
 
 
 def _unpickle(kind: type[Expression], recipe: list[Any]) -> Expression:
