@@ -13,6 +13,7 @@ import numpy as np
 from chunkarr.errors import ChunkarrError
 from chunkarr.formats.contract import Stored, Update
 from chunkarr.formats.table import create_target, open_stored
+from chunkarr.fsio import calls
 from chunkarr.grid import Region, intersect, region_shape, region_slices, whole
 from tests.reliability.disk import sizes
 
@@ -157,6 +158,7 @@ class Operation:
     old: np.ndarray[Any, Any] | None
     steps: tuple[tuple[Callable[[str, Layout], None], np.ndarray[Any, Any]], ...]  # what is done, what is there then
     suits: Callable[[Layout], bool] = lambda layout: True
+    lax: int = 0  # steps of durability "process", which promise nothing when power is lost
 
     @property
     def new(self) -> np.ndarray[Any, Any]:
@@ -180,6 +182,7 @@ def resized(shape: tuple[int, ...], start: np.ndarray[Any, Any] = OLD) -> np.nda
 
 
 PART: Region = ((27, 33), (70, 170))
+FAR: tuple[Region, ...] = (((2, 4), (5, 9)), ((62, 64), (180, 200)))
 NEW = -np.arange(50 * 200, dtype="<i4").reshape(50, 200) - 1
 
 
@@ -197,6 +200,27 @@ def _assign(path: str, layout: Layout) -> None:
 
 def _assign_again(path: str, layout: Layout) -> None:
     assign(layout.open(path, "r+"), ((0, 9), (0, 200)), np.full((9, 200), -9, "<i4"))
+
+
+def _assign_unsynced(path: str, layout: Layout) -> None:
+    assign(layout.open(path, "r+", durability="process"), PART, np.full(region_shape(PART), -7, "<i4"))
+
+
+def _replace_by_two_renames(path: str, layout: Layout) -> None:
+    """Replace where the system cannot exchange directories."""
+    library, calls._LIBC = calls._LIBC, None
+    try:
+        create(path, NEW, layout, overwrite=True)
+    finally:
+        calls._LIBC = library
+
+
+def _scatter(path: str, layout: Layout) -> None:
+    """Write at two places that are far from each other, in one transaction."""
+    with layout.open(path, "r+").update() as change:
+        for region in FAR:
+            write(change, region, np.full(region_shape(region), -5, "<i4"))
+        change.commit()
 
 
 def _whole(path: str, layout: Layout) -> None:
@@ -231,6 +255,7 @@ OPERATIONS = {
         Operation("create", None, ((_create, NEW),), ours),
         Operation("replace", OLD, ((_replace, NEW),), ours),
         Operation("update", OLD, ((_assign, _PART),)),
+        Operation("scattered", OLD, ((_scatter, changed(FAR[1], -5, changed(FAR[0], -5))),)),
         Operation("whole", OLD, ((_whole, -OLD),)),
         Operation("append", OLD, ((_append, np.vstack([OLD, np.full((20, 200), -3, "<i4")])),)),
         Operation("grow", OLD, ((_resizing(100, 320), resized((100, 320))),), any_shape),
@@ -249,6 +274,20 @@ OPERATIONS = {
         ),
     )
 }
+
+
+def directories(layout: Layout) -> bool:
+    """Say whether an array is a directory that chunkarr wrote."""
+    return layout.suffix == ".zarr" and not layout.foreign
+
+
+OPERATIONS["two-renames"] = Operation("two-renames", OLD, ((_replace_by_two_renames, NEW),), directories)
+OPERATIONS["unsynced"] = Operation(
+    "unsynced",
+    OLD,
+    ((_assign_unsynced, _PART), (_assign_again, changed(((0, 9), (0, 200)), -9, _PART))),
+    lax=2,
+)
 
 
 @dataclass(frozen=True)

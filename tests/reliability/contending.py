@@ -24,7 +24,7 @@ def count_together(path: str, layout: str, rows: list[tuple[int, int]], times: i
 def count_in(layout: str, directory: str, times: int) -> None:
     """Make an array, let two processes count in it, and compare."""
     path = os.path.join(directory, "counted" + LAYOUTS[layout].suffix)
-    expected = np.zeros((8, 5), "<i4")
+    expected = np.zeros((8, 200), "<i4")
     create(path, expected, LAYOUTS[layout])
     rows = [(0, 5), (2, 8)]
     count_together(path, layout, rows, times)

@@ -53,6 +53,18 @@ MUTANTS = (
         power("zarr-update"),
     ),
     Mutant(
+        "the directory of the first change is not synced",
+        TXN,
+        (("                fsio.sync_dir(self.path)  #", "                pass  #"),),
+        power("zarr-foreign-update"),
+    ),
+    Mutant(
+        "a full change does not sync what came before it",
+        "formats/zarr_update.py",
+        (("            fsio.sync_tree(self.path)\n", ""),),
+        power("zarr-unsynced"),
+    ),
+    Mutant(
         "what was renamed into place is not synced before the root",
         TXN,
         (("        _sync(touched | everywhere)", "        pass"),),
@@ -85,7 +97,7 @@ MUTANTS = (
     Mutant(
         "readers do not look for a committed change",
         "formats/zarr_manifest.py",
-        (("        if commit is not None:\n", "        if commit is not None and not root:\n"),),
+        (('commit = load_root(os.path.join(change, "COMMIT"))', "commit = None"),),
         kill("zarr-update"),
     ),
     Mutant(

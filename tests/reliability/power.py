@@ -318,7 +318,8 @@ def losses(
     for index in range(len(events) + 1):
         for state in disk.states(generator):
             # The most that must be there: a state may also be left by a later moment, which promises more.
-            states[state] = done, index
+            if done >= case.operation.lax:
+                states[state] = done, index
         if index < len(events):
             disk.apply(events[index])
             done += events[index].mark

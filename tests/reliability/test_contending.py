@@ -25,7 +25,7 @@ def test_two_writers_lose_nothing(layout, times, server, tmp_path, reached):
 )
 def test_a_reader_during_commits_sees_whole_generations(layout, seconds, server, tmp_path, reached):
     path = str(tmp_path / ("a" + LAYOUTS[layout].suffix))
-    create(path, np.zeros((8, 5), "<i4"), LAYOUTS[layout])
+    create(path, np.zeros((8, 200), "<i4"), LAYOUTS[layout])
     done = str(tmp_path / "done")
     commits, reads, seen, retries, wrong = server.ask("contending.commit_and_read", path, layout, seconds, done)
     assert not wrong, wrong[:5]

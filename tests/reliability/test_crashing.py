@@ -11,6 +11,7 @@ DIAGONAL = [
     "zarr-create", "zarr-update", "zarr-append", "zarr-none-replace", "zarr-none-shrink", "zarr-fortran-whole",
     "zarr-fortran-cut", "zarr-shards-update", "zarr-shards-grow", "zarr-shards-reshape", "npy-replace", "npy-update",
     "npy-append", "npy-fortran-cut", "raw-update", "raw-sequence", "hdf5-replace", "hdf5-update", "zarr-foreign-append",
+    "zarr-two-renames", "npy-unsynced", "raw-scattered",
 ]  # fmt: skip
 ALL = [case.name for case in cases()]
 RUNS = [*((name, False) for name in DIAGONAL), *(pytest.param(name, True, marks=pytest.mark.nightly) for name in ALL)]

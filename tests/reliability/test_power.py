@@ -10,7 +10,8 @@ from tests.reliability.power import Disk, Event, File, inode
 from tests.reliability.test_crashing import DIAGONAL
 
 ALL = [case.name for case in cases()]
-RUNS = [*((name, 25) for name in DIAGONAL[::2]), *(pytest.param(name, 300, marks=pytest.mark.nightly) for name in ALL)]
+QUICK = [*DIAGONAL[::2], "zarr-foreign-update", "zarr-unsynced", "npy-scattered"]
+RUNS = [*((name, 25) for name in QUICK), *(pytest.param(name, 300, marks=pytest.mark.nightly) for name in ALL)]
 
 
 @pytest.mark.parametrize(("name", "limit"), RUNS)
