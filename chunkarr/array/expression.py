@@ -13,6 +13,7 @@ from chunkarr.array.handles import handle_of, renewed
 from chunkarr.array.recipes import flatten_recipe, rebuild
 from chunkarr.errors import MemoryBudgetError, StaleExpressionError
 from chunkarr.graph import Load, Node
+from chunkarr.ops import elementwise
 from chunkarr.ops.placing import root_of
 from chunkarr.ops.sources import constant
 from chunkarr.settings import budget, enough, format_bytes
@@ -195,13 +196,22 @@ class Expression:
 
     # --- copies -----------------------------------------------------------------------------
 
+    def copy(self, order: str = "C") -> Self:  # noqa: ARG002 - memory layout is not the user's to see
+        """Return the values as an expression of their own: assigning to it is refused, not written through.
+
+        It belongs to the array as it is now, and is out of date once that changes; `compute` or save it to keep it.
+        """
+        node = self._node
+        stored = self._handle is not None and self._handle.stored.writable
+        return self._with(elementwise.copied(node) if stored else node)
+
     def __copy__(self) -> Self:
-        """Return an array of the same node: nodes never change."""
-        return self._with(self._node)
+        """Return an array of the same values."""
+        return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return an array of the same node: nodes never change."""
-        return self._with(self._node)
+        """Return an array of the same values."""
+        return self.copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the recipe: stored arrays by their paths, arrays in memory by their values."""

@@ -92,7 +92,7 @@ class Shaping(Expression):
     def flatten(self, order: str = "C") -> Self:
         """Return the elements, in C order, along one axis."""
         only_c_order(order, "flatten")
-        return self.ravel()
+        return self.ravel().copy()
 
     def transpose(self, *axes: Any) -> Self:
         """Return the array with its axes in the given order, reversed if there is none."""
@@ -125,7 +125,7 @@ class Shaping(Expression):
         at = np.lib.array_utils.normalize_axis_index(operator.index(0 if axis is None else axis), node.ndim)
         head, n, tail = node.shape[:at], node.shape[at], node.shape[at + 1 :]
         wide = layout.broadcast_to(layout.reshape(node, (*head, n, 1, *tail)), (*head, n, int(repeats), *tail))
-        return self._with(layout.reshape(wide, (*head, n * int(repeats), *tail)))
+        return self._with(layout.reshape(wide, (*head, n * int(repeats), *tail))).copy()
 
     def astype(
         self,
@@ -133,12 +133,13 @@ class Shaping(Expression):
         order: str = "K",  # noqa: ARG002 - memory layout is not the user's to see
         casting: Any = "unsafe",
         subok: bool = True,  # noqa: ARG002 - there are no subclasses
-        copy: bool = True,  # noqa: ARG002 - expressions never copy
+        copy: bool = True,
     ) -> Self:
         """Return the array cast to ``dtype`` by NumPy's rules."""
         if np.dtype(dtype).hasobject:
             raise UnsupportedError("astype: Python objects are not supported; compute() a part and cast that")
-        return self._with(elementwise.astype(self._node, dtype, casting))
+        result = self._with(elementwise.astype(self._node, dtype, casting))
+        return result.copy() if copy else result
 
     def view(self, dtype: Any = None) -> Self:
         """Return the same bytes seen as another dtype; the last axis may stretch or shrink."""
@@ -149,11 +150,7 @@ class Shaping(Expression):
         if inplace:
             raise ValueError("byteswap: inplace=True is not possible: an expression is read-only; bind the result")
         swapped = self.dtype.newbyteorder("S")
-        return self if swapped == self.dtype else self.view(swapped).astype(self.dtype)
-
-    def copy(self, order: str = "C") -> Self:  # noqa: ARG002 - memory layout is not the user's to see
-        """Return the array: expressions never change."""
-        return self._with(self._node)
+        return self.copy() if swapped == self.dtype else self.view(swapped).astype(self.dtype)
 
     def rechunk(self, chunks: int | Sequence[int]) -> Self:
         """Return the array worked on in other boxes: one size for all axes or one per axis, -1 for a whole axis."""

@@ -62,9 +62,9 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Array:
         places = range(*obj.indices(n))
         places = places if places.step > 0 else places[::-1]
         if not places:
-            return wrap(node)
+            return wrap(node).copy()
         if places.step > 1:
-            return wrap(without(node, np.array(places, np.intp), at))
+            return wrap(without(node, np.array(places, np.intp), at)).copy()
         return _gap(node, at, places.start, places.stop)
     single = isinstance(obj, int | np.integer) and not isinstance(obj, bool)
     given = np.asarray(obj)
@@ -82,7 +82,7 @@ def _gap(node: Node, axis: int, start: int, stop: int) -> Array:
     """Return the array without a range."""
     parts = [_slab(node, axis, 0, start), _slab(node, axis, stop, node.shape[axis])]
     kept = [p for p in parts if p.shape[axis]] or parts[:1]
-    return wrap(kept[0] if len(kept) == 1 else layout.concatenate(kept, axis, node.dtype))
+    return wrap(kept[0] if len(kept) == 1 else layout.concatenate(kept, axis, node.dtype)).copy()
 
 
 def _without(node: Node, given: np.ndarray[Any, Any], axis: int) -> Array:
@@ -102,7 +102,7 @@ def _without(node: Node, given: np.ndarray[Any, Any], axis: int) -> Array:
             if not -n <= index < n:
                 raise IndexError(f"index {index} is out of bounds for axis 0 with size {n}")
         removed = np.unique(removed.astype(np.intp) % n) if removed.size else removed.astype(np.intp)
-    return wrap(without(node, removed, axis)) if removed.size else wrap(node)
+    return wrap(without(node, removed, axis) if removed.size else node).copy()
 
 
 @implements(np.insert)
@@ -138,8 +138,8 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Array:
     shape = (*node.shape[:at], where.size, *node.shape[at + 1 :])
     new = _values(values, node, shape)
     if not where.size:
-        return wrap(node)
-    return wrap(merge(node, new, where[order] + np.arange(where.size), order, at))
+        return wrap(node).copy()
+    return wrap(merge(node, new, where[order] + np.arange(where.size), order, at)).copy()
 
 
 def _insertions(obj: Any, n: int) -> np.ndarray[Any, Any]:
@@ -183,4 +183,4 @@ def _insert_one(node: Node, places: np.ndarray[Any, Any], values: Any, axis: int
     new = layout.broadcast_to(cast(broadcasts(new, shape), node.dtype), shape)
     parts = [_slab(node, axis, 0, index), new, _slab(node, axis, index, n)]
     kept = [p for p in parts if p.shape[axis]] or parts[:1]
-    return wrap(kept[0] if len(kept) == 1 else layout.concatenate(kept, axis, node.dtype))
+    return wrap(kept[0] if len(kept) == 1 else layout.concatenate(kept, axis, node.dtype)).copy()

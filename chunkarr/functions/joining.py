@@ -342,7 +342,7 @@ def tile(A: Any, reps: Any) -> Array:
         raise ValueError("negative dimensions are not allowed")
     pairs = array.reshape(tuple(m for n in shape for m in (1, n)))._node  # noqa: SLF001
     wide = layout.broadcast_to(pairs, tuple(m for t, n in zip(times, shape, strict=True) for m in (t, n)))
-    return wrap(layout.reshape(wide, tuple(t * n for t, n in zip(times, shape, strict=True))))
+    return wrap(layout.reshape(wide, tuple(t * n for t, n in zip(times, shape, strict=True)))).copy()
 
 
 @implements(np.pad)

@@ -172,7 +172,7 @@ def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Array:  # noqa:
     [[0, 1], [0, 1]]
     """
     node = asarray(array)._node  # noqa: SLF001
-    return wrap(layout.broadcast_to(node, np.broadcast_to(phantom(node.shape), shape).shape))
+    return wrap(layout.broadcast_to(node, np.broadcast_to(phantom(node.shape), shape).shape)).copy()
 
 
 @implements(np.broadcast_arrays)
@@ -258,7 +258,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Array:
         total[int(at)] += int(amount)
     for at, amount in total.items():
         node = layout.moved(node, amount, at)
-    return wrap(node)
+    return wrap(node).copy()
 
 
 @implements(np.rot90)
@@ -356,4 +356,4 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Array:  # noqa: ARG00
     """
     if order not in {"K", "C", "F", "A"}:
         raise UnsupportedError(f"copy: order={order!r} is not known; memory layout is not kept, leave it out")
-    return asarray(a) if isinstance(a, Array) else asarray(np.array(a))
+    return a.copy() if isinstance(a, Array) else asarray(np.array(a))

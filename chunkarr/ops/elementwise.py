@@ -16,7 +16,7 @@ from chunkarr.grid import Grid, Shape
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["astype", "broadcast_grid", "broadcast_shape", "call", "map_tiles", "select"]
+__all__ = ["astype", "broadcast_grid", "broadcast_shape", "call", "copied", "map_tiles", "select"]
 
 
 def broadcast_shape(function: Callable[..., Any], nodes: Sequence[Node], shapes: Sequence[Shape]) -> Shape:
@@ -116,6 +116,11 @@ def astype(node: Node, dtype: Any, casting: Any = "unsafe") -> Node:
     kind = np.dtype(dtype)
     kind = np.empty(0, node.dtype).astype(kind, casting=casting).dtype
     return node if kind == node.dtype else map_tiles(_cast, (node,), kind)
+
+
+def copied(node: Node) -> Node:
+    """Return the values of ``node`` as a node that is no view of anything."""
+    return map_tiles(_cast, (node,), node.dtype)
 
 
 def _choose(condition: Any, x: Any, y: Any, out: Any) -> None:
