@@ -187,7 +187,7 @@ class Batch:
             old = self.handle.attach(self._staged)
             region = self.update.grid.round_out(op.place.region)
             node = assign(old, op.place, op.setter, ready)
-            engine.write_region(node, self.update, region, lambda part: op.touched(part, self.update.grid))
+            engine.write_region(node, self.update, region, lambda part: op.touched(part, self.update.grid), here=True)
         except BaseException as error:
             self.failure = error
             raise
@@ -260,7 +260,7 @@ class BatchDraft(Draft):
 class Overlay(Stored):
     """The array as it will be when a batch ends."""
 
-    writable, cacheable = True, False
+    writable, cacheable, portable = True, False, False
 
     def __init__(self, batch: Batch) -> None:
         before = batch.update.before

@@ -70,7 +70,7 @@ def compute(nodes: Sequence[Node], *, progress: bool | Reporter | None = None) -
     if small is not None:
         _report(flags.seen)
         return small
-    nodes, who = _brought_here(nodes, scheduler(), progress)
+    nodes, who = _brought_here(nodes, _who(nodes), progress)
     planned = plan([Output(n, _Promise(n)) for n in nodes], budget(), workers())  # type: ignore[arg-type]
     with RESERVE.take(planned.memory, planned.budget) as waited:
         if waited:
@@ -92,7 +92,7 @@ class _Promise:
 def store(node: Node, target: Target, *, progress: bool | Reporter | None = None) -> Plan:
     """Write the values of ``node`` to ``target`` and commit it; abort it if anything goes wrong."""
     try:
-        who = scheduler()
+        who = _who([node])
         if not target.distributable:
             (node,), who = _brought_here([node], who, progress)
         planned = plan([Output(node, target)], budget(), workers(), shared=not who.here)
@@ -112,6 +112,12 @@ def store(node: Node, target: Target, *, progress: bool | Reporter | None = None
     return planned
 
 
+def _who(nodes: Sequence[Node]) -> Scheduler:
+    """Return who runs the tasks: threads of this process where only that sees a source."""
+    seen = (n.op.stored for n in topological(nodes) if isinstance(n.op, Load))
+    return scheduler() if all(stored.portable for stored in seen) else HERE
+
+
 def update(old: Node, op: Assign, values: Sequence[Node], change: Update) -> None:
     """Write what ``op`` makes of ``old``, the array before the change, and ``values`` into ``change``.
 
@@ -129,12 +135,20 @@ def update(old: Node, op: Assign, values: Sequence[Node], change: Update) -> Non
 
 
 def write_region(
-    node: Node, change: Update, region: Region, touched: Callable[[Region], Iterable[Region]] | None = None
+    node: Node,
+    change: Update,
+    region: Region,
+    touched: Callable[[Region], Iterable[Region]] | None = None,
+    *,
+    here: bool = False,
 ) -> None:
-    """Write the touched parts of ``region``, by default all of it, of ``node``, the array after the change."""
+    """Write the touched parts of ``region``, by default all of it, of ``node``, the array after the change.
+
+    ``here``: by threads of this process, whatever scheduler is active.
+    """
     part = take_basic(node, tuple(Stride(a, 1, b - a) for a, b in region))
     target = Window(change, region, touched or (lambda box: (box,)))
-    who = scheduler()
+    who = HERE if here else _who([part])
     if not target.distributable:
         (part,), who = _brought_here([part], who, None)
     planned = plan([Output(part, target)], budget(), workers(), shared=not who.here)

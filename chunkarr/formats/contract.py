@@ -48,6 +48,7 @@ class Stored(ABC):
     format: str  # name of the row in the table of formats
     path: str  # where it lies; "" for arrays in memory
     cacheable: bool = True  # whether decoded chunks may be kept from one small read to the next
+    portable: bool = True  # whether other processes can read it, too
     writable: bool = False  # whether it was opened "r+", so that `update` is offered
 
     @abstractmethod

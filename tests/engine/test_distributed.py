@@ -100,3 +100,28 @@ def test_digests_and_comparisons(client, source):
     assert (report.same, report.different) == (True, 0)
     x[3, 4] += 1
     assert ca.compare(a, x).first_index == (3, 4)
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".npy"])
+def test_stored_arrays_change(client, suffix, tmp_path):
+    x = np.random.default_rng(1).normal(size=(900, 500))
+    options = {"chunks": (90, 100)} if suffix == ".zarr" else {}
+    ca.save(tmp_path / f"x{suffix}", x, **options)
+    a = ca.open(tmp_path / f"x{suffix}", "r+")
+    a *= 2
+    x *= 2
+    a[1:] = a[:-1]
+    x[1:] = x[:-1].copy()
+    a[a > 1] += 1
+    x[x > 1] += 1
+    a.append(a[:10])
+    x = np.concatenate([x, x[:10]])
+    same(a, x)
+    with a.batch():
+        a[0, 0] = 5
+        x[0, 0] = 5
+        a[2:] = a[:-2]
+        x[2:] = x[:-2].copy()
+        same(a, x)
+        same((a + 1).save(tmp_path / "y.npy"), x + 1)
+    same(ca.open(a.path), x)
