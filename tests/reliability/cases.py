@@ -56,6 +56,15 @@ class Layout:
             return options
         return {"dtype": OLD.dtype, "shape": (-1, OLD.shape[1]), "order": self.order} | options
 
+    def make(self, path: str, values: np.ndarray[Any, Any]) -> None:
+        """Write a new array, as chunkarr or as zarr-python does."""
+        if not self.foreign:
+            create(path, values, self)
+            return
+        import zarr
+
+        zarr.create_array(path, data=values, chunks=self.options["chunks"], compressors="auto")
+
     def plain(self, path: str, columns: int = OLD.shape[1]) -> np.ndarray[Any, Any]:
         """Read the array without chunkarr."""
         if self.suffix == ".npy":
@@ -309,13 +318,8 @@ class Case:
     def prepare(self, directory: str) -> None:
         """Make what is there before."""
         os.makedirs(directory)
-        if self.layout.foreign:
-            import zarr
-
-            options = {"chunks": self.layout.options["chunks"], "compressors": "auto"}
-            zarr.create_array(self.path(directory), data=self.operation.old, **options)
-        elif self.operation.old is not None:
-            create(self.path(directory), self.operation.old, self.layout)
+        if self.operation.old is not None:
+            self.layout.make(self.path(directory), self.operation.old)
 
     def run(self, directory: str, upto: int | None = None) -> None:
         """Do the steps, or the first few."""

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import hypothesis
@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import chunkarr as ca
 from chunkarr.errors import CommittedNotAppliedError
 from chunkarr.fsio import calls
-from tests.reliability.cases import LAYOUTS, Layout, create, resized, which
+from tests.reliability.cases import LAYOUTS, Layout, resized, which
 from tests.reliability.disk import KILLED, Failer, Killer, in_child, sizes
 
 __all__ = ["Change", "run"]
@@ -122,7 +122,8 @@ class Machine(RuleBasedStateMachine):
             options["chunks"] = (10, 60)
         if options.get("shards"):
             options["chunks"], options["shards"] = (5, 30), (10, 60)
-        create(self.path, START, Layout("", self.layout.suffix, options, self.layout.order))
+        layout = replace(self.layout, options=options)
+        in_child(layout.make, self.path, START)
         self.handles = [self._open("r+"), self._open("r+")]
 
     def _open(self, mode: str) -> ca.Array:

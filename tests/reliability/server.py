@@ -39,7 +39,7 @@ class Server:
     """Runs functions of this package's modules in a process of its own."""
 
     def __init__(self, directory: str, package: str | None = None) -> None:
-        environment = dict(os.environ)
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # whose threads would be there when it forks
         if package is not None:  # another copy of chunkarr than the one under test
             environment["PYTHONPATH"] = package
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-LAYOUTS = ("zarr", "zarr-fortran", "zarr-shards", "npy", "npy-fortran", "raw")
+LAYOUTS = ("zarr", "zarr-fortran", "zarr-shards", "zarr-foreign", "npy", "npy-fortran", "raw", "hdf5")
 RUNS = [("zarr", 6), ("zarr-shards", 4), ("npy", 5)] + [
-    pytest.param(name, 50, marks=pytest.mark.nightly) for name in LAYOUTS
+    pytest.param(name, 40, marks=pytest.mark.nightly) for name in LAYOUTS
 ]
 
 
