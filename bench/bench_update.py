@@ -206,45 +206,82 @@ def _scaled(data: Data) -> Rows:
 # --- many small updates ------------------------------------------------------------------------------------
 
 
-def _places(size: int, count: int) -> np.ndarray[Any, Any]:
+def _places(size: int, count: int, part: int) -> np.ndarray[Any, Any]:
+    """Return corners of 2 x 2 elements in the first ``1 / part`` of rows and columns."""
     rng = np.random.default_rng(6)
-    return rng.integers(0, square(size).shape[0] - 4, (count, 2))
+    return rng.integers(0, max(4, square(size).shape[0] // part) - 4 + 1, (count, 2))
 
 
-def _updated(data: Data) -> Rows:
-    values = np.array(data.load("a.npy"))
-    for k, (i, j) in enumerate(_places(data.size, UPDATES)):
-        values[i : i + 2, j : j + 2] = k
-    return Rows(values.shape, values.dtype, lambda rows: values[rows])
+def _updated(part: int) -> Callable[[Data], Rows]:
+    def expected(data: Data) -> Rows:
+        values = np.array(data.load("a.npy"))
+        for k, (i, j) in enumerate(_places(data.size, UPDATES, part)):
+            values[i : i + 2, j : j + 2] = k
+        return Rows(values.shape, values.dtype, lambda rows: values[rows])
+
+    return expected
 
 
-def _update_in_batch(data: Data, out: Path) -> object:
-    import chunkarr as ca
+def _update_in_batch(part: int) -> Run:
+    def run(data: Data, out: Path) -> object:
+        import chunkarr as ca
 
-    a = ca.open(_target(out), "r+", durability="process")
-    with a.batch():
-        for k, (i, j) in enumerate(_places(data.size, UPDATES)):
+        a = ca.open(_target(out), "r+", durability="process")
+        with a.batch():
+            for k, (i, j) in enumerate(_places(data.size, UPDATES, part)):
+                a[i : i + 2, j : j + 2] = k
+        return out / "x.zarr"
+
+    return run
+
+
+def _update_each(part: int) -> Run:
+    def run(data: Data, out: Path) -> object:
+        import chunkarr as ca
+
+        a = ca.open(_target(out), "r+", durability="process")
+        for k, (i, j) in enumerate(_places(data.size, UPDATES // SHARE, part)):
             a[i : i + 2, j : j + 2] = k
-    return out / "x.zarr"
+        return out / "x.zarr"
+
+    return run
 
 
-def _update_each(data: Data, out: Path) -> object:
-    import chunkarr as ca
+def _update_each_zarr(part: int) -> Run:
+    def run(data: Data, out: Path) -> object:
+        import zarr
 
-    a = ca.open(_target(out), "r+", durability="process")
-    for k, (i, j) in enumerate(_places(data.size, UPDATES // SHARE)):
-        a[i : i + 2, j : j + 2] = k
-    return out / "x.zarr"
+        with peers.pipeline("default"):
+            a = zarr.open_array(_target(out), mode="r+")
+            for k, (i, j) in enumerate(_places(data.size, UPDATES // SHARE, part)):
+                a[i : i + 2, j : j + 2] = k
+        return out / "x.zarr"
+
+    return run
 
 
-def _update_each_zarr(data: Data, out: Path) -> object:
-    import zarr
-
-    with peers.pipeline("default"):
-        a = zarr.open_array(_target(out), mode="r+")
-        for k, (i, j) in enumerate(_places(data.size, UPDATES // SHARE)):
-            a[i : i + 2, j : j + 2] = k
-    return out / "x.zarr"
+def _updates(name: str, work: str, part: int) -> Case:
+    ours, zarr = _prepare_chunkarr(_one), _prepare_zarr(_one)
+    return Case(
+        name=name,
+        work=work,
+        inputs=("a.npy",),
+        moved=lambda size: 2 * UPDATES * 32,
+        expected=_updated(part),
+        contestants=(
+            Contestant("chunkarr, in a batch", _update_in_batch(part), ("chunkarr",), prepare=ours),
+            Contestant(
+                "chunkarr, one by one", _update_each(part), ("chunkarr",), target=20.0, share=1 / SHARE, prepare=ours
+            ),
+            Contestant(
+                "zarr, one by one",
+                _update_each_zarr(part),
+                ("zarr", "zarrs", "dask"),
+                share=1 / SHARE,
+                prepare=zarr,
+            ),
+        ),
+    )
 
 
 CASES = (
@@ -296,29 +333,6 @@ CASES = (
             ),
         ),
     ),
-    Case(
-        name="updates",
-        work="10,000 updates of 2 x 2 elements, 1 MB raw chunks, no fsync",
-        inputs=("a.npy",),
-        moved=lambda size: 2 * UPDATES * 32,
-        expected=_updated,
-        contestants=(
-            Contestant("chunkarr, in a batch", _update_in_batch, ("chunkarr",), prepare=_prepare_chunkarr(_one)),
-            Contestant(
-                "chunkarr, one by one",
-                _update_each,
-                ("chunkarr",),
-                target=20.0,
-                share=1 / SHARE,
-                prepare=_prepare_chunkarr(_one),
-            ),
-            Contestant(
-                "zarr, one by one",
-                _update_each_zarr,
-                ("zarr", "zarrs", "dask"),
-                share=1 / SHARE,
-                prepare=_prepare_zarr(_one),
-            ),
-        ),
-    ),
+    _updates("updates", "10,000 updates of 2 x 2 elements in 64 of the 1 MB raw chunks, no fsync", 4),
+    _updates("updates-wide", "10,000 updates of 2 x 2 elements all over 1,024 raw chunks of 1 MB, no fsync", 1),
 )
