@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from chunkarr.grid import Region
     from chunkarr.progress import Reporter
 
-__all__ = ["Plan", "check_fresh", "compute", "make_plan", "store", "update", "write_region"]
+__all__ = ["Plan", "check_fresh", "compute", "make_plan", "settle", "store", "update", "visit", "write_region"]
 
 
 def check_fresh(nodes: Sequence[Node]) -> None:
@@ -116,6 +116,27 @@ def _who(nodes: Sequence[Node]) -> Scheduler:
     """Return who runs the tasks: threads of this process where only that sees a source."""
     seen = (n.op.stored for n in topological(nodes) if isinstance(n.op, Load))
     return scheduler() if all(stored.portable for stored in seen) else HERE
+
+
+def visit(node: Node, visitor: Target, held: int = 0, *, progress: bool | Reporter | None = None) -> None:
+    """Hand each block of ``node`` to ``visitor.write`` once, in any order, from several threads of this process.
+
+    ``held`` bytes of the budget are kept for what the visitor holds besides its ``scratch_bytes``.
+    """
+    (node,), who = _brought_here([node], _who([node]), progress)
+    planned = plan([Output(node, visitor)], budget() - held, workers())
+    with RESERVE.take(planned.memory + held, budget()):
+        check_fresh([node])
+        _execute(planned, [visitor], who, progress)
+
+
+def settle(node: Node) -> Node:
+    """Compute ``node`` now, once, into a scratch file that lives as long as the node that is returned."""
+    if 0 in node.shape:
+        return node
+    end = ScratchArray(scratch_directory(), node.shape, node.dtype, scratch_tile(node, node.region))
+    store(node, end)
+    return load(end)
 
 
 def update(old: Node, op: Assign, values: Sequence[Node], change: Update) -> None:

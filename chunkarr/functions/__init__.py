@@ -26,6 +26,9 @@ from chunkarr.functions.creation import (
 from chunkarr.functions.describing import (
     can_cast, iscomplexobj, isrealobj, ndim, result_type, shape, size,
 )
+from chunkarr.functions.distinct import (
+    unique, unique_all, unique_counts, unique_inverse, unique_values,
+)
 from chunkarr.functions.editing import (
     delete, insert,
 )
@@ -54,6 +57,15 @@ from chunkarr.functions.reducing import (
 from chunkarr.functions.sampling import (
     block_reduce,
 )
+from chunkarr.functions.searching import (
+    searchsorted,
+)
+from chunkarr.functions.sets import (
+    intersect1d, isin, setdiff1d, setxor1d, union1d,
+)
+from chunkarr.functions.sorting import (
+    argsort, sort,
+)
 from chunkarr.functions.ufuncs import (
     abs, absolute, acos, acosh, add, arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, asin, asinh,
     atan, atan2, atanh, bitwise_and, bitwise_count, bitwise_invert, bitwise_left_shift, bitwise_not, bitwise_or,
@@ -67,30 +79,30 @@ from chunkarr.functions.ufuncs import (
 )
 
 __all__ = [
-    "abs", "absolute", "acos", "acosh", "add", "all", "allclose", "amax", "amin", "angle", "any", "append",
-    "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin",
-    "argwhere", "around", "array_equal", "array_equiv", "array_split", "asin", "asinh", "astype", "atan", "atan2",
-    "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bitwise_and", "bitwise_count", "bitwise_invert",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block",
-    "block_reduce", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil", "clip", "column_stack",
-    "compare", "compress", "concat", "concatenate", "conj", "conjugate", "copy", "copysign", "copyto", "cos",
-    "cosh", "count_nonzero", "cross", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad",
-    "degrees", "delete", "diagonal", "diff", "divide", "divmod", "dot", "dsplit", "dstack", "ediff1d", "empty",
-    "empty_like", "equal", "exp", "exp2", "expand_dims", "expm1", "extract", "eye", "fabs", "fix", "flatnonzero",
-    "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frexp",
-    "fromfunction", "full", "full_like", "gcd", "greater", "greater_equal", "heaviside", "hsplit", "hstack",
-    "hypot", "i0", "identity", "imag", "indices", "inner", "insert", "invert", "isclose", "iscomplex",
-    "iscomplexobj", "isfinite", "isinf", "isnan", "isnat", "isneginf", "isposinf", "isreal", "isrealobj", "lcm",
-    "ldexp", "left_shift", "less", "less_equal", "linspace", "log", "log10", "log1p", "log2", "logaddexp",
-    "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "matrix_transpose", "max",
-    "maximum", "mean", "meshgrid", "min", "minimum", "mod", "modf", "moveaxis", "multiply", "nan_to_num",
-    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd",
-    "nansum", "nanvar", "ndim", "negative", "nextafter", "nonzero", "not_equal", "ones", "ones_like", "outer",
-    "pad", "permute_dims", "place", "positive", "pow", "power", "prod", "ptp", "put", "putmask", "rad2deg",
-    "radians", "ravel", "real", "real_if_close", "reciprocal", "remainder", "repeat", "reshape", "result_type",
-    "right_shift", "rint", "roll", "rollaxis", "rot90", "round", "select", "shape", "sign", "signbit", "sin",
-    "sinc", "sinh", "size", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
-    "swapaxes", "take", "tan", "tanh", "tensordot", "tile", "trace", "transpose", "trapezoid", "tri", "tril",
-    "triu", "true_divide", "trunc", "unstack", "var", "vdot", "vecdot", "vsplit", "vstack", "where", "zeros",
-    "zeros_like",
+    "abs", "absolute", "acos", "acosh", "add", "all", "allclose", "amax", "amin", "angle", "any", "append", "arange",
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "argwhere",
+    "around", "array_equal", "array_equiv", "array_split", "asin", "asinh", "astype", "atan", "atan2", "atanh",
+    "atleast_1d", "atleast_2d", "atleast_3d", "average", "bitwise_and", "bitwise_count", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block", "block_reduce",
+    "broadcast_arrays", "broadcast_to", "can_cast", "cbrt", "ceil", "clip", "column_stack", "compare", "compress",
+    "concat", "concatenate", "conj", "conjugate", "copy", "copysign", "copyto", "cos", "cosh", "count_nonzero", "cross",
+    "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete", "diagonal", "diff",
+    "divide", "divmod", "dot", "dsplit", "dstack", "ediff1d", "empty", "empty_like", "equal", "exp", "exp2",
+    "expand_dims", "expm1", "extract", "eye", "fabs", "fix", "flatnonzero", "flip", "fliplr", "flipud", "float_power",
+    "floor", "floor_divide", "fmax", "fmin", "fmod", "frexp", "fromfunction", "full", "full_like", "gcd", "greater",
+    "greater_equal", "heaviside", "hsplit", "hstack", "hypot", "i0", "identity", "imag", "indices", "inner", "insert",
+    "intersect1d", "invert", "isclose", "iscomplex", "iscomplexobj", "isfinite", "isin", "isinf", "isnan", "isnat",
+    "isneginf", "isposinf", "isreal", "isrealobj", "lcm", "ldexp", "left_shift", "less", "less_equal", "linspace",
+    "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mod", "modf",
+    "moveaxis", "multiply", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean",
+    "nanmin", "nanprod", "nanstd", "nansum", "nanvar", "ndim", "negative", "nextafter", "nonzero", "not_equal", "ones",
+    "ones_like", "outer", "pad", "permute_dims", "place", "positive", "pow", "power", "prod", "ptp", "put", "putmask",
+    "rad2deg", "radians", "ravel", "real", "real_if_close", "reciprocal", "remainder", "repeat", "reshape",
+    "result_type", "right_shift", "rint", "roll", "rollaxis", "rot90", "round", "searchsorted", "select", "setdiff1d",
+    "setxor1d", "shape", "sign", "signbit", "sin", "sinc", "sinh", "size", "sort", "spacing", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "tan", "tanh", "tensordot", "tile", "trace",
+    "transpose", "trapezoid", "tri", "tril", "triu", "true_divide", "trunc", "union1d", "unique", "unique_all",
+    "unique_counts", "unique_inverse", "unique_values", "unstack", "var", "vdot", "vecdot", "vsplit", "vstack", "where",
+    "zeros", "zeros_like",
 ]

@@ -1,0 +1,94 @@
+"""Distinct elements: what NumPy finds, by each of the ways there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chunkarr as ca
+from chunkarr.functions import distinct as face
+from chunkarr.ops import distinct
+from tests.oracle import check, same
+from tests.strategies import arrays, chunked, chunks_of, shapes
+
+
+@pytest.fixture(params=["small", "blocks", "merged"])
+def way(request, monkeypatch):
+    """Take another way than the size of the arrays asks for."""
+    if request.param != "small":
+        monkeypatch.setattr(face, "SMALL", 0)
+        monkeypatch.setattr(distinct, "FEW", 0 if request.param == "merged" else 1 << 16)
+        monkeypatch.setattr(distinct, "COUNTED", 1)
+    return request.param
+
+
+def plain(x):
+    """Return an array without zeros of both signs: which one stands for both is no promise."""
+    return x + x.dtype.type(0) if x.dtype.kind in "fc" else x
+
+
+@settings(max_examples=40)
+@given(x=arrays(shape=shapes(3, 200)), data=st.data())
+def test_unique(way, x, data):
+    x = np.asarray(plain(x), x.dtype)
+    a = chunked(x, data.draw(chunks_of(x.shape)))
+    wanted = data.draw(st.tuples(*[st.booleans()] * 3))
+    axis = data.draw(st.none() | st.integers(-x.ndim - 1, x.ndim))
+    equal_nan = data.draw(st.booleans())
+    if wanted[1] and (not equal_nan or x.dtype.names):
+        return
+    check(lambda: np.unique(a, *wanted, axis=axis, equal_nan=equal_nan),
+          lambda: np.unique(x, *wanted, axis=axis, equal_nan=equal_nan))  # fmt: skip
+
+
+@pytest.mark.parametrize("function", [np.unique_all, np.unique_counts, np.unique_inverse, np.unique_values])
+def test_names_of_the_standard(function):
+    x = np.array([[3, 1], [1, 2]])
+    answer, numpys = function(chunked(x)), function(x)
+    same(answer, np.sort(numpys) if isinstance(numpys, np.ndarray) else tuple(numpys))
+    assert getattr(answer, "_fields", ()) == getattr(numpys, "_fields", ())
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_sets(way, data):
+    kind = data.draw(st.sampled_from(["i1", "<u8", ">i4", "f8", "c8", "M8[s]", "U2"]))
+    one, other = (np.asarray(plain(data.draw(arrays(kind, shapes(2, 60)))), kind) for _ in range(2))
+    if one.dtype.kind in "iu":
+        one, other = one % one.dtype.type(9), other % other.dtype.type(9)
+    a = chunked(one, data.draw(chunks_of(one.shape)))
+    b = data.draw(st.sampled_from([other, chunked(other)]))
+    for function in (np.intersect1d, np.union1d, np.setdiff1d, np.setxor1d):
+        check(lambda f=function: f(a, b), lambda f=function: np.asarray(f(one, other)))
+    check(lambda: np.intersect1d(a, b, return_indices=True), lambda: np.intersect1d(one, other, return_indices=True))
+    invert = data.draw(st.booleans())
+    check(lambda: np.isin(a, b, invert=invert), lambda: np.isin(one, other, invert=invert))
+
+
+def test_unique_integers_of_many_types_are_told_apart_exactly():
+    x = np.array([2**63 - 1, 5, -1])
+    y = np.array([2**63, 2**64 - 1, 5], "u8")
+    same(ca.isin(chunked(x), y), np.array([False, True, False]))
+    same(ca.isin(chunked(y), x), np.array([False, False, True]))
+
+
+def test_wrong_kind_of_isin():
+    for kind, dtype in (("tab", "i4"), ("table", "f8")):
+        x = np.zeros(3, dtype)
+        check(
+            lambda x=x, k=kind: np.isin(chunked(x), x, kind=k), lambda x=x, k=kind: np.isin(x, x, kind=k), message=True
+        )
+
+
+def test_few_values_of_a_large_array_take_one_pass(tmp_path):
+    x = np.random.default_rng(1).integers(-500, 500, 3_000_000).astype("i4")
+    np.save(tmp_path / "x.npy", x)
+    with ca.config.set(memory="32MiB"):
+        for kind in ("i4", "f4"):
+            a = ca.open(tmp_path / "x.npy").astype(kind)
+            y = x.astype(kind)
+            same(np.unique(a, return_counts=True), np.unique(y, return_counts=True))
+            same(np.unique(a, True, True), np.unique(y, True, True))
+            same(np.isin(a, [7, 9]), np.isin(y, [7, 9]))
