@@ -23,6 +23,7 @@ from chunkarr.array.picking import Picking, pick
 from chunkarr.array.reducing import Reducing
 from chunkarr.array.saving import Path, write, write_raw
 from chunkarr.array.shaping import Shaping
+from chunkarr.array.sorting import Sorting
 from chunkarr.graph import Node
 from chunkarr.ops import layout
 from chunkarr.selection import is_basic, parse_key
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["HANDLERS", "Array", "as_node", "implements", "wrap"]
 
 
-class Array(InPlace, Growing, Shaping, Reducing, Picking, Checking, NDArrayOperatorsMixin):
+class Array(InPlace, Growing, Shaping, Sorting, Reducing, Picking, Checking, NDArrayOperatorsMixin):
     """An array of any size, lazy until its values are asked for.
 
     Made by `chunkarr.open`, `chunkarr.asarray`, the functions of this package, and by NumPy's functions

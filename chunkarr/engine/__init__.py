@@ -16,6 +16,7 @@ from chunkarr.engine.reserve import RESERVE
 from chunkarr.engine.resuming import Logged
 from chunkarr.engine.schedule import HERE, Run, Scheduler, call_tasks, scheduler
 from chunkarr.engine.small import compute_small, forget_chunks
+from chunkarr.engine.sorting import merged, run_files, run_sort
 from chunkarr.engine.tasks import boxes, combine_groups, result_region, run_map, run_reduce
 from chunkarr.engine.updating import Window, are_small, change_bytes, small_parts, update_small
 from chunkarr.errors import StaleExpressionError
@@ -31,6 +32,7 @@ from chunkarr.plan.contracting import ContractStage
 from chunkarr.plan.planner import Output, plan, scratch_tile
 from chunkarr.plan.program import Flags
 from chunkarr.plan.reducing import ReduceStage
+from chunkarr.plan.sorting import SortStage
 from chunkarr.plan.stages import MapStage, Part, Plan, Result, Stage
 from chunkarr.progress import reporter
 from chunkarr.selection import Stride
@@ -226,6 +228,8 @@ def _execute(planned: Plan, targets: Sequence[Target], who: Scheduler, progress:
                 events.update(_run_collection(stage, target, results, run, who, str(number)))
                 if not final:
                     results[stage.results[0].key] = _as_stored(target)
+            elif isinstance(stage, SortStage):
+                events.update(_run_sort_stage(stage, results, run, who, str(number)))
             elif isinstance(stage, ReduceStage):
                 events.update(_run_reduce_stage(stage, results, run, who, str(number)))
     except BaseException:
@@ -313,6 +317,18 @@ def _run_collection(
     for _, found in answers:
         put_returned(bound, target.array, found)
     return [(event, None) for seen, _ in answers for event in seen]
+
+
+def _run_sort_stage(
+    stage: SortStage, results: dict[int, Stored], run: Run, who: Scheduler, label: str
+) -> list[tuple[tuple[str, str], None]]:
+    """Sort runs into scratch files; the result is a sorted array that is read out of them."""
+    bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
+    values, places = run_files(stage)
+    calls = _batches(stage.boxes.size, stage.tasks)
+    answers = call_tasks(run, (bound, values, places), run_sort, calls, stage.workers, who, label)
+    results[stage.results[0].key] = merged(stage, values, places, [s for found, _ in answers for s in found])
+    return [(event, None) for _, seen in answers for event in seen]
 
 
 def _run_reduce_stage(

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from chunkarr.buffers import Slabs
     from chunkarr.formats.contract import Target
+    from chunkarr.plan.sorting import SortStage
     from chunkarr.plan.stages import MapStage
 
-__all__ = ["Context", "boxes", "combine_groups", "halves", "result_region", "run_map", "run_reduce"]
+__all__ = ["Context", "boxes", "combine_groups", "halves", "map_block", "result_region", "run_map", "run_reduce"]
 
 Block = np.ndarray[Any, Any]
 State = tuple[Block, ...]
@@ -60,13 +61,15 @@ def run_map(stage: MapStage, target: Target, start: int, stop: int, context: Con
         for box in boxes(stage.blocks, start, stop):
             context.check()
             for part in target.parts(box):
-                _map_block(stage, target, part, origin, slab, flags)
+                map_block(stage, target, part, origin, slab, flags)
             target.done(box)
             context.advance(region_size(box) * target.dtype.itemsize)
     return list(flags.seen)
 
 
-def _map_block(stage: MapStage, target: Target, box: Region, origin: Shape, slab: Block, flags: Flags) -> None:
+def map_block(
+    stage: MapStage | SortStage, target: Target, box: Region, origin: Shape, slab: Block, flags: Flags
+) -> None:
     """Compute one block; one that turns out larger than planned is cut in two."""
     root = stage.flow.roots[0]
     whole = getattr(target, "array", None)  # memory: blocks are computed in place
@@ -78,7 +81,7 @@ def _map_block(stage: MapStage, target: Target, box: Region, origin: Shape, slab
     offset = aligned(program.nbytes)
     if offset + write > slab.nbytes:
         for half in halves(box, stage.unit, offset + write, stage.allowance):
-            _map_block(stage, target, half, origin, slab, flags)
+            map_block(stage, target, half, origin, slab, flags)
         return
     if whole is not None:
         out = whole[region_key(box)]

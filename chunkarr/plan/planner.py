@@ -21,12 +21,14 @@ from chunkarr.ops.contract import EDGE, Contract
 from chunkarr.ops.gathering import Collect
 from chunkarr.ops.reduce import Reduce
 from chunkarr.ops.scans import Materialise
+from chunkarr.ops.sorting import Sort
 from chunkarr.plan.blocks import choose_blocks
 from chunkarr.plan.collecting import plan_collection
 from chunkarr.plan.contracting import ContractStage, first_panel, panels, plan_contraction
 from chunkarr.plan.cutting import copied, costly, cut_sources, split_reads
 from chunkarr.plan.fuse import NARROW, flatten
 from chunkarr.plan.reducing import ReduceStage, plan_reduction
+from chunkarr.plan.sorting import plan_sort
 from chunkarr.plan.stages import MapStage, Pending, Plan, Result
 from chunkarr.plan.state import State, scratch_tile
 
@@ -136,6 +138,8 @@ def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: State) ->
         _plan_contraction(first, asked[id(first)], state)
     elif isinstance(first.op, Collect):
         plan_collection(first, asked[id(first)], state, direct=False)
+    elif isinstance(first.op, Sort):
+        plan_sort(first, state)
     else:
         _plan_materialise(first, asked[id(first)], state)
 

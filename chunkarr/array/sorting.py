@@ -1,0 +1,81 @@
+"""Putting arrays in order: as an expression, or where they are stored."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from chunkarr.array.assigning import check_writable, set_view
+from chunkarr.array.expression import Expression
+from chunkarr.ops.assign import Everywhere
+from chunkarr.ops.layout import reshape
+from chunkarr.ops.sorting import argsort, sort
+from chunkarr.ops.sources import full
+
+if TYPE_CHECKING:
+    from chunkarr.array.assigning import What
+    from chunkarr.array.drafts import Draft
+    from chunkarr.graph import Node
+
+__all__ = ["Sorting", "sorted_node"]
+
+
+class Sorting(Expression):
+    """What sorts."""
+
+    __slots__ = ()
+
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: bool | None = None) -> None:
+        """Sort a stored array, or a view of one, where it is stored: sorted on disk when this returns.
+
+        A process that is killed meanwhile leaves the old array. `chunkarr.sort` returns a sorted copy instead.
+
+        Parameters
+        ----------
+        axis, kind, order, stable
+            As of `chunkarr.sort`.
+
+        Raises
+        ------
+        ValueError
+            If this is not a stored array that was opened "r+".
+        """
+        check_writable(self, "sort: the array")
+        np.empty((0,) * self.ndim, self.dtype).sort(operator.index(axis), kind, order, stable=stable)  # type: ignore[call-overload, unused-ignore]
+        at, keep = axis % self.ndim, _is_stable(kind, stable)
+
+        def make(_: Draft | None, view: Node) -> What:
+            return Everywhere(view.shape), (sort(view, at, order=order, stable=keep),)
+
+        set_view(self, make)
+
+    def argsort(
+        self, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: bool | None = None
+    ) -> Self:
+        """Return the indices that would sort the array along an axis; see `chunkarr.argsort`."""
+        np.argsort(np.empty((0,) * self.ndim, self.dtype), axis, kind, order, stable=stable)  # type: ignore[call-overload, unused-ignore]
+        if not self.ndim:
+            return self._with(full(np.argsort(np.zeros(()), axis).shape, 0, np.dtype(np.intp)))
+        node, at = _line(self._node, axis)
+        return self._with(argsort(node, at, order=order, stable=_is_stable(kind, stable)))
+
+
+def sorted_node(array: Expression, axis: int | None, kind: Any, order: Any, stable: bool | None) -> Node:
+    """Return the node of the sorted array; NumPy raises its errors for arguments that it refuses."""
+    np.sort(np.empty((0,) * array.ndim, array.dtype), axis, kind, order, stable=stable)  # type: ignore[call-overload, unused-ignore]
+    node, at = _line(array._node, axis)  # noqa: SLF001
+    return sort(node, at, order=order, stable=_is_stable(kind, stable))
+
+
+def _is_stable(kind: Any, stable: bool | None) -> bool:
+    return bool(stable) or (kind is not None and kind[:1].lower() in ("m", "s"))
+
+
+def _line(node: Node, axis: int | None) -> tuple[Node, int]:
+    """Return what is sorted along which axis: the flattened array where none is given."""
+    if axis is None:
+        size = int(np.prod(node.shape, dtype=np.int64))
+        return reshape(node, (size,)), 0
+    return node, operator.index(axis) % node.ndim

@@ -1,0 +1,96 @@
+"""Tasks that sort runs: each evaluates a part of a line, sorts it, writes it to scratch, and returns its samples."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chunkarr.engine.tasks import boxes, map_block
+from chunkarr.formats.memory import MemoryTarget
+from chunkarr.formats.scratch import ScratchArray
+from chunkarr.grid import intersect, region_shape, region_size, shift
+from chunkarr.plan.merging import INDEX, Merged
+from chunkarr.plan.program import Flags
+from chunkarr.settings import scratch_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chunkarr.engine.tasks import Context
+    from chunkarr.grid import Region
+    from chunkarr.plan.sorting import SortStage
+
+__all__ = ["merged", "run_files", "run_sort"]
+
+Block = np.ndarray[Any, Any]
+NOTHING = np.empty(0, np.uint8)
+
+
+def run_files(stage: SortStage) -> tuple[ScratchArray, ScratchArray | None]:
+    """Make the scratch files for sorted values, and for their positions where these are asked for."""
+    runs = stage.runs
+    assert runs is not None
+    size = (math.prod(runs.shape),)
+    values = ScratchArray(scratch_directory(), size, runs.ordering.native, size)
+    return values, ScratchArray(scratch_directory(), size, INDEX, size) if runs.places else None
+
+
+def run_sort(
+    stage: SortStage, values: ScratchArray, places: ScratchArray | None, start: int, stop: int, context: Context
+) -> tuple[list[Block], list[tuple[str, str]]]:
+    """Sort the runs ``start`` ... ``stop``; return the samples of each, and floating-point events."""
+    flags = Flags()
+    samples = []
+    with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
+        for box in boxes(stage.boxes, start, stop):
+            samples.append(_sort_run(stage, box, values, places, slab, flags, context))
+            context.advance(region_size(box) * values.dtype.itemsize)
+    return samples, list(flags.seen)
+
+
+def _sort_run(
+    stage: SortStage,
+    box: Region,
+    values: ScratchArray,
+    places: ScratchArray | None,
+    slab: Block,
+    flags: Flags,
+    context: Context,
+) -> Block:
+    """Sort one run and return its samples."""
+    runs = stage.runs
+    assert runs is not None
+    ordering = runs.ordering
+    nbytes = region_size(box) * ordering.dtype.itemsize
+    whole = slab[:nbytes].view(ordering.dtype) if nbytes else np.empty(region_size(box), ordering.dtype)
+    room = slab[-(-nbytes // 64) * 64 :]
+    origin = tuple(a for a, _ in box)
+    target = MemoryTarget(whole.reshape(region_shape(box)))
+    for index in stage.blocks.touching(box):
+        context.check()
+        part = intersect(stage.blocks.region(index), box)
+        assert part is not None
+        map_block(stage, target, shift(part, [-a for a in origin]), origin, room, flags)
+    run = ordering.own(whole)
+    first = runs.line(box) * runs.size + box[-1][0]
+    where = ((first, first + len(run)),)
+    if places is None:
+        ordering.sort(run)
+    else:
+        order = ordering.permutation(run)
+        run = run.take(order)
+        order += box[-1][0]
+        places.write(where, order, NOTHING)
+    values.write(where, run, NOTHING)
+    return run[runs.step - 1 :: runs.step].copy()
+
+
+def merged(stage: SortStage, values: ScratchArray, places: ScratchArray | None, samples: Sequence[Block]) -> Merged:
+    """Return the sorted array that the runs make; ``samples`` are those of all runs, in order."""
+    runs = stage.runs
+    assert runs is not None
+    count = runs.count
+    lines = [samples[k : k + count] for k in range(0, len(samples), count)]
+    return Merged(runs, values, places, lines)
