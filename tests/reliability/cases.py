@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -66,7 +67,7 @@ class Layout:
         zarr.create_array(path, data=values, chunks=self.options["chunks"], compressors="auto")
 
     def plain(self, path: str, columns: int = OLD.shape[1]) -> np.ndarray[Any, Any]:
-        """Read the array without chunkarr."""
+        """Read the array without chunkarr; Zarr arrays with zarr-python and tensorstore."""
         if self.suffix == ".npy":
             return np.load(path)
         if self.suffix == ".raw":
@@ -78,7 +79,14 @@ class Layout:
                 return file["data"][...]
         import zarr
 
-        return np.asarray(zarr.open_array(path, mode="r")[...])
+        values = np.asarray(zarr.open_array(path, mode="r")[...])
+        if importlib.util.find_spec("tensorstore") is not None:
+            import tensorstore
+
+            spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": os.path.abspath(path)}}
+            other = tensorstore.open(spec, context=tensorstore.Context()).result().read().result()
+            assert np.array_equal(values, other), "zarr-python and tensorstore read different values"
+        return values
 
 
 LAYOUTS = {

@@ -203,7 +203,8 @@ class Machine(RuleBasedStateMachine):
         if hasattr(self, "values"):
             array = self._open("r+")
             assert which(array.compute(), [self.values]) == 0
-            assert np.array_equal(self.layout.plain(self.path, columns=self.values.shape[1]), self.values)
+            plain = in_child(self.layout.plain, self.path, self.values.shape[1])
+            assert np.array_equal(plain, self.values)
             left = [name for name in sizes(self.place) if ".part" in name or "txn" in name or "journal" in name]
             assert not left
         shutil.rmtree(self.place, ignore_errors=True)
