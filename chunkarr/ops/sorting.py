@@ -121,6 +121,6 @@ def _narrowed(steps: Shape, axis: int, line: int) -> Shape:
     room = max(1, (4 << 20) // line)
     narrow = list(steps)
     for k in range(len(steps)):
-        while k != axis and math.prod(narrow) // narrow[axis] > room and narrow[k] > 1:
+        while k != axis and math.prod(narrow) // max(1, narrow[axis]) > room and narrow[k] > 1:
             narrow[k] = -(-narrow[k] // 2)
     return tuple(narrow)
