@@ -416,7 +416,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
         result = mean(values, axis, keepdims=keepdims)
         scale: Any = np.asarray(values.size / result.size, result.dtype)  # of no results NumPy has none either
     else:
-        wgt = _weights(weights, values, axes)
+        wgt = broadcast_weights(weights, values, axes)
         kinds = (values.dtype, wgt.dtype, *(("f8",) if values.dtype.kind in "iub" else ()))
         dtype = np.result_type(*kinds)
         scale = sum(wgt, axes, dtype=dtype, keepdims=keepdims)
@@ -428,7 +428,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
     return result, wrap(broadcast_to(as_node(scale), result.shape))
 
 
-def _weights(weights: Any, values: Array, axes: tuple[int, ...] | None) -> Array:
+def broadcast_weights(weights: Any, values: Array, axes: tuple[int, ...] | None) -> Array:
     """Return weights that broadcast against ``values``; NumPy's errors."""
     wgt = wrap(as_node(weights))
     if wgt.shape == values.shape:
