@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -48,8 +47,6 @@ class Batch:
         self.boxes: OrderedDict[Shape, Block] = OrderedDict()  # changed boxes, the last one used at the end
         self.nbytes = 0  # of these
         self.limit = budget() // SHARE
-        keep(self.limit)
-        self._give_back = weakref.finalize(self, keep, -self.limit)
         self.changes = 0
         self.failure: BaseException | None = None
         self._staged = self.update.staged()
@@ -159,8 +156,12 @@ class Batch:
             self._staged.read(box, block, np.empty(self._staged.scratch_bytes(box), np.uint8))
         with self._lock:
             self.boxes[index] = block
-        self.nbytes += block.nbytes
+        self._hold(block.nbytes)
         return block
+
+    def _hold(self, nbytes: int) -> None:
+        self.nbytes += nbytes
+        keep(nbytes)
 
     def _write_oldest(self) -> None:
         """Give the box that was used longest ago to the update."""
@@ -169,7 +170,7 @@ class Batch:
         self.update.write(box, block, np.empty(self.update.scratch_bytes(box), np.uint8))
         with self._lock:
             del self.boxes[index]
-        self.nbytes -= block.nbytes
+        self._hold(-block.nbytes)
 
     def _flush(self) -> None:
         while self.boxes:
@@ -206,13 +207,16 @@ class Batch:
                 self._flush()
                 self.update.commit()
         finally:
-            self._give_back()
+            self._forget()
 
     def abort(self) -> None:
         """Forget everything."""
-        self.boxes.clear()
+        self._forget()
         self.update.abort()
-        self._give_back()
+
+    def _forget(self) -> None:
+        self.boxes.clear()
+        self._hold(-self.nbytes)
 
 
 def _tiles(shape: Shape, itemsize: int) -> Grid:

@@ -61,7 +61,7 @@ def test_the_largest_differences_are_numpys(data, dtype, dtype2):
     exact = dtype.kind in "biu" and dtype2.kind in "biu"
     kind = object if exact else wide
     with np.errstate(all="ignore"):
-        gap = np.abs(one.astype(kind) * 1 - other.astype(kind) * 1).astype("f8")
+        gap = np.asarray(np.abs(one.astype(kind) * 1 - other.astype(kind) * 1)).astype("f8")
         unequal = (one != other) & ~((one != one) & (other != other))
         gap = np.where(unequal, np.nan_to_num(gap, nan=np.inf, posinf=np.inf), 0)
         relative = np.where(unequal, np.nan_to_num(gap / np.abs(other.astype(wide)), nan=np.inf, posinf=np.inf), 0)

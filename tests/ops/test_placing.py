@@ -81,7 +81,7 @@ def test_parts_are_the_boxes_that_are_touched(shape, data):
     for part in place.parts(whole, grid, 8):
         assert part == grid.round_out(part)
         written[region_key(part)] += 1
-    for box in grid:
+    for box in grid if set(grid.steps) != {1} else ():  # boxes of one element are those of a flat file
         assert set(np.unique(written[region_key(box)])) == {int(marks[region_key(box)].any())}, box
     ones = Grid(shape, (1,) * len(shape))
     written[...] = 0
