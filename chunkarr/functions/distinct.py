@@ -14,13 +14,13 @@ from numpy.lib import _arraysetops_impl as numpys
 
 from chunkarr import engine
 from chunkarr.array import as_node, implements, wrap
-from chunkarr.buffers import memory_error
+from chunkarr.array.picking import take_where
 from chunkarr.graph import Node
 from chunkarr.io import asarray
-from chunkarr.ops import elementwise, layout
+from chunkarr.ops import elementwise, layout, sorting
 from chunkarr.ops.distinct import Distinct, TooManyError
 from chunkarr.ops.searching import located
-from chunkarr.ops.sources import constant
+from chunkarr.ops.sources import arange, constant, full
 from chunkarr.settings import budget
 
 __all__ = ["unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
@@ -111,10 +111,10 @@ def _unique(node: Node, wanted: tuple[bool, bool, bool], *, equal_nan: bool) -> 
     try:
         engine.visit(node, visitor, Distinct.held_bytes(limit))
         values, first, number = visitor.found()
-    except TooManyError as error:
-        raise memory_error("more distinct values than fit", 2 * limit, limit) from error
+    except TooManyError:
+        return _by_sorting(node, wanted, equal_nan=equal_nan)
     if inverse and not _is_found(values, equal_nan=equal_nan):
-        raise memory_error("NaN that are distinct", 2 * limit, limit)
+        return _by_sorting(node, wanted, equal_nan=equal_nan)
     flat = layout.reshape(node, (math.prod(node.shape),))
     return [
         constant(values),
@@ -122,6 +122,50 @@ def _unique(node: Node, wanted: tuple[bool, bool, bool], *, equal_nan: bool) -> 
         located(flat, constant(values)) if inverse else None,
         None if number is None else constant(number),
     ]
+
+
+def _by_sorting(node: Node, wanted: tuple[bool, bool, bool], *, equal_nan: bool) -> list[Node | None]:
+    """Sort, and compare neighbours."""
+    index, inverse, counts = wanted
+    flat = layout.reshape(node, (math.prod(node.shape),))
+    ordered = engine.settle(sorting.sort(flat, 0, stable=True))
+    compare = _differ_unless_nan if equal_nan else _differ
+    upper, lower = (as_node(wrap(ordered)[cut]) for cut in (slice(1, None), slice(None, -1)))
+    differs = elementwise.map_tiles(compare, (upper, lower), np.dtype(bool))
+    new = layout.concatenate([full((1,), np.True_), differs], 0)
+    size = flat.shape[0]
+    taken = [ordered]
+    order: Node | None = None
+    if index or inverse:
+        order = engine.settle(sorting.argsort(flat, 0, stable=True))
+        if index:
+            taken.append(order)
+    if counts:
+        taken.append(arange(0, size, 1))
+    found = iter(take_where(taken, new))
+    values = next(found)
+    first = next(found) if index else None
+    number = None
+    if counts:
+        starts = wrap(next(found))
+        ends = layout.concatenate([as_node(starts[1:]), constant(np.array([size]))], 0)
+        number = as_node(wrap(ends) - starts)
+    back = None
+    if inverse:
+        assert order is not None
+        rank = engine.settle(as_node(np.cumsum(wrap(new)) - 1))
+        back = as_node(wrap(rank)[wrap(sorting.argsort(order, 0))])
+    return [values, first, back, number]
+
+
+def _differ(x: Any, y: Any, out: Any) -> None:
+    out[...] = x != y
+
+
+def _differ_unless_nan(x: Any, y: Any, out: Any) -> None:
+    out[...] = x != y
+    if x.dtype.kind in "cfmM":
+        out &= ~(np.isnan(x) & np.isnan(y))
 
 
 def _is_found(values: np.ndarray[Any, Any], *, equal_nan: bool) -> bool:
