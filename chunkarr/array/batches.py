@@ -175,6 +175,7 @@ class Batch:
     def _flush(self) -> None:
         while self.boxes:
             self._write_oldest()
+        engine.trim()  # what the boxes took, before work begins that plans with it
 
     def _change_large(self, op: Assign, values: Sequence[Node]) -> None:
         """Evaluate into the update, which then holds half of the change if that fails.

@@ -12,7 +12,7 @@ import numpy as np
 
 from chunkarr.engine.collection import put_returned, run_collect
 from chunkarr.engine.contraction import one_blas_thread, run_contract
-from chunkarr.engine.reserve import RESERVE
+from chunkarr.engine.reserve import RESERVE, trim
 from chunkarr.engine.resuming import Logged
 from chunkarr.engine.schedule import HERE, Run, Scheduler, call_tasks, scheduler
 from chunkarr.engine.small import compute_small, forget_chunks
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from chunkarr.grid import Region
     from chunkarr.progress import Reporter
 
-__all__ = ["Plan", "check_fresh", "compute", "make_plan", "settle", "store", "update", "visit", "write_region"]
+__all__ = ["Plan", "check_fresh", "compute", "make_plan", "settle", "store", "trim", "update", "visit", "write_region"]
 
 
 def check_fresh(nodes: Sequence[Node]) -> None:

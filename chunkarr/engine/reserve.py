@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["RESERVE", "Reserve"]
+__all__ = ["RESERVE", "Reserve", "trim"]
 
 LITTLE = 64  # a need below this part of the budget never waits: looking at a few elements beside a long run
 LARGE = 16 << 20  # bytes of a plan after which what the C library kept is given back to the system
@@ -40,7 +40,7 @@ def _keep() -> None:
     """Let glibc keep what codecs free for their next call.
 
     A codec takes and frees some MiB for each chunk; by default glibc gives these pages back every time,
-    and the faults of taking them anew are a fifth of the time of writing. `_trim` gives them back after a run.
+    and the faults of taking them anew are a fifth of the time of writing. `trim` gives them back after a run.
     """
     mallopt = _glibc("mallopt")
     if mallopt is not None:
@@ -48,11 +48,11 @@ def _keep() -> None:
         mallopt(M_TRIM_THRESHOLD, 128 << 20)
 
 
-def _trim() -> None:
+def trim() -> None:
     """Give back what codecs freed: glibc keeps some MiB for each thread that ever called one."""
-    trim = _glibc("malloc_trim")
-    if trim is not None:
-        trim(0)
+    give_back = _glibc("malloc_trim")
+    if give_back is not None:
+        give_back(0)
 
 
 class Reserve:
@@ -83,7 +83,7 @@ class Reserve:
                 yield waited
         finally:
             if nbytes >= LARGE:
-                _trim()
+                trim()
             with self._changed:
                 self.held -= nbytes
                 self._changed.notify_all()
