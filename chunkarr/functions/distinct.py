@@ -19,13 +19,16 @@ from chunkarr.graph import Node
 from chunkarr.io import asarray
 from chunkarr.ops import elementwise, layout, sorting
 from chunkarr.ops.distinct import Distinct, TooManyError
+from chunkarr.ops.reduce import reduce
 from chunkarr.ops.searching import located
 from chunkarr.ops.sources import arange, constant, full
+from chunkarr.ops.tables import Table
 from chunkarr.settings import budget
 
 __all__ = ["unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
 
 SMALL = 8 << 20  # bytes of an array up to which NumPy is called, if the budget allows
+TABLE = 2  # part of the budget that a table of all integers between the least and the largest may take
 HELD = 32  # part of the budget that distinct values may take
 
 
@@ -112,7 +115,7 @@ def _unique(node: Node, wanted: tuple[bool, bool, bool], *, equal_nan: bool) -> 
         engine.visit(node, visitor, Distinct.held_bytes(limit))
         values, first, number = visitor.found()
     except TooManyError:
-        return _by_sorting(node, wanted, equal_nan=equal_nan)
+        return _by_table(node, wanted) or _by_sorting(node, wanted, equal_nan=equal_nan)
     if inverse and not _is_found(values, equal_nan=equal_nan):
         return _by_sorting(node, wanted, equal_nan=equal_nan)
     flat = layout.reshape(node, (math.prod(node.shape),))
@@ -124,11 +127,26 @@ def _unique(node: Node, wanted: tuple[bool, bool, bool], *, equal_nan: bool) -> 
     ]
 
 
+def _by_table(node: Node, wanted: tuple[bool, bool, bool]) -> list[Node | None] | None:
+    """Count all integers between the least and the largest, if these are near; None if another way must be taken."""
+    index, inverse, counts = wanted
+    if index or inverse or node.dtype.kind not in "iu":
+        return None
+    low, high = (int(x) for x in engine.compute([reduce(node, "minimum"), reduce(node, "maximum")]))
+    held = Table.held_bytes(node.dtype, low, high)
+    if held > budget() // TABLE or not -(1 << 62) < low <= high < 1 << 62:
+        return None
+    visitor = Table(node, low, high)
+    engine.visit(node, visitor, held)
+    values, number = visitor.found()
+    return [constant(values), None, None, constant(number) if counts else None]
+
+
 def _by_sorting(node: Node, wanted: tuple[bool, bool, bool], *, equal_nan: bool) -> list[Node | None]:
     """Sort, and compare neighbours."""
     index, inverse, counts = wanted
     flat = layout.reshape(node, (math.prod(node.shape),))
-    ordered = engine.settle(sorting.sort(flat, 0, stable=True))
+    ordered = engine.settle(sorting.sort(flat, 0))
     compare = _differ_unless_nan if equal_nan else _differ
     upper, lower = (as_node(wrap(ordered)[cut]) for cut in (slice(1, None), slice(None, -1)))
     differs = elementwise.map_tiles(compare, (upper, lower), np.dtype(bool))

@@ -7,6 +7,7 @@ stable sort of what lies end to end: runs that are sorted already take it little
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ __all__ = ["Distinct", "TooManyError", "first_of_each"]
 
 Block = np.ndarray[Any, Any]
 Run = tuple[Block, Block | None, Block | None]  # values, first flat index of each, count of each
+MANY = 4  # one in so many elements is another: too many, if it goes on like that
 FEW = 1 << 16  # distinct values up to which merging costs nothing
 SPAN = 1 << 16  # integers of a block that lie within so many are counted rather than sorted
 COUNTED = 1 << 16  # elements of a block from which on that is quicker than sorting
@@ -96,6 +98,9 @@ class Distinct(Target):
         found = self._merged[0].size
         if found * self.record > self.limit:
             raise TooManyError(f"more than {self.limit} bytes of distinct values")
+        expected = found * math.prod(self.shape) // max(1, self._seen)
+        if MANY * found > self._seen and expected * self.record > 2 * self.limit:
+            raise TooManyError(f"{found} distinct values among the first {self._seen}")
 
     def _run(self, block: Block, region: Region) -> Run:
         """Return the distinct elements of a block, sorted."""
@@ -125,8 +130,11 @@ class Distinct(Target):
 
     def _merge(self) -> None:
         """Merge all runs into one."""
-        runs = [self._merged, *self._waiting]
+        runs = [r for r in (self._merged, *self._waiting) if r[0].size]
         self._waiting = []
+        if len(runs) <= 1:
+            self._merged = runs[0] if runs else self._merged
+            return
         values = np.concatenate([r[0] for r in runs], dtype=self.dtype)
         if not self.index and not self.counts:
             del runs

@@ -14,15 +14,16 @@ from tests.oracle import check, same
 from tests.strategies import arrays, chunked, chunks_of, shapes
 
 
-@pytest.fixture(params=["small", "blocks", "merged", "sorted"])
+@pytest.fixture(params=["small", "blocks", "merged", "table", "sorted"])
 def way(request, monkeypatch):
     """Take another way than the size of the arrays asks for."""
     if request.param != "small":
         monkeypatch.setattr(face, "SMALL", 0)
         monkeypatch.setattr(distinct, "FEW", 0 if request.param == "merged" else 1 << 16)
         monkeypatch.setattr(distinct, "COUNTED", 1)
-    if request.param == "sorted":
+    if request.param in ("table", "sorted"):
         monkeypatch.setattr(face, "HELD", 1 << 40)  # nothing may be held
+        monkeypatch.setattr(face, "TABLE", 1 << 40 if request.param == "sorted" else 2)
         monkeypatch.setattr(sorting, "LINE", 0)
         monkeypatch.setattr(sorting, "PIECE", 64)
     return request.param
@@ -85,7 +86,7 @@ def test_wrong_kind_of_isin():
 
 
 def test_few_values_of_a_large_array_take_one_pass(tmp_path):
-    x = np.random.default_rng(1).integers(-500, 500, 3_000_000).astype("i4")
+    x = np.random.default_rng(1).integers(-500, 500, 800_000).astype("i4")
     np.save(tmp_path / "x.npy", x)
     with ca.config.set(memory="32MiB"):
         for kind in ("i4", "f4"):
