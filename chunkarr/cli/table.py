@@ -26,6 +26,7 @@ COMMANDS = (
     Row("rechunk", "chunkarr.cli.rechunk", "Copy an array into other chunks."),
     Row("verify", "chunkarr.cli.verify", "Check that all that is stored is as it was written."),
     Row("digest", "chunkarr.cli.digest", "Print what equal arrays have in common, whatever their format."),
+    Row("stats", "chunkarr.cli.stats", "Print count, extremes, mean, spread and exact quantiles."),
     Row("diff", "chunkarr.cli.diff", "Compare the arrays in two files, of any formats."),
     Row("recover", "chunkarr.cli.recover", "Finish or drop what a killed writer left."),
     Row("adopt", "chunkarr.cli.adopt", "Accept what another program changed in a Zarr array."),
