@@ -44,20 +44,6 @@ class Ordering:
         else:
             values.sort(kind="stable" if self.stable else None)
 
-    def settle(self, values: Block) -> None:
-        """Sort native values of shape (N,) in place and stably."""
-        if self.fields:
-            self.sort(values)
-        else:
-            values.sort(kind="stable")
-
-    def mixed(self, values: Block, at: int) -> bool:
-        """Say whether sorted values before and behind position ``at`` are equal, but may differ in their bits."""
-        if self.stable or self.fields or self.dtype.kind not in "fc" or not 0 < at < len(values):
-            return False
-        one, other = values[at - 1], values[at]
-        return bool((one == 0 and other == 0) or (one != one and other != other))  # noqa: PLR0124 - NaN
-
     def permutation(self, values: Block) -> Block:
         """Return the positions of values of shape (N,) in ascending order, equal ones as they come."""
         if not self.fields:

@@ -161,9 +161,6 @@ class Merged(Stored):
         self._gather(self.values, line, low, high, values)
         if not runs.places:
             runs.ordering.sort(values)
-            if runs.ordering.mixed(values, skip) or runs.ordering.mixed(values, skip + stop - start):
-                self._gather(self.values, line, low, high, values)
-                runs.ordering.settle(values)
             out[...] = values[skip : skip + stop - start]
             return
         assert self.places is not None

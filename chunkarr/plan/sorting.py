@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
-from chunkarr.buffers import aligned, memory_error
+from chunkarr.buffers import ALIGNMENT, aligned, memory_error
 from chunkarr.errors import MemoryBudgetError
-from chunkarr.grid import Grid, Region, Shape
+from chunkarr.grid import Grid, Region, Shape, intersect
 from chunkarr.ops.sorting import Sort, piece
 from chunkarr.plan.blocks import choose_blocks
 from chunkarr.plan.cutting import cut_sources, split_reads
 from chunkarr.plan.fuse import NARROW, flatten
 from chunkarr.plan.merging import PendingRuns, Runs
+from chunkarr.plan.program import compile_flow
 from chunkarr.plan.stages import Result, Stage
 
 if TYPE_CHECKING:
@@ -54,18 +56,18 @@ def plan_sort(node: Node, state: State) -> None:
     item, run, region = op.ordering.dtype.itemsize, runs.run, node.region
     buffer = aligned(run * item)
     spare = op.ordering.permutation_bytes(run) + run * item if op.places else op.ordering.sort_bytes(run)
+    boxes = Grid(node.shape, (*(1 for _ in node.shape[:-1]), run))
     known = state.known([source])
     flow = flatten([source], known)
     try:
-        choice = _choose(flow, source.grid, region, buffer, spare, state)
+        choice = _choose(flow, source.grid, region, buffer, spare, boxes, state)
     except MemoryBudgetError:
         flow = flatten([source], known, widest=NARROW)
-        choice = _choose(flow, source.grid, region, buffer, spare, state)
+        choice = _choose(flow, source.grid, region, buffer, spare, boxes, state)
     middle = choice.grid.region(tuple(n // 2 for n in choice.grid.counts))
     flow, changed = cut_sources(flow, flow.roots[0], region, choice.reads, middle, state)
     if changed:
-        choice = _choose(flow, source.grid, region, buffer, spare, state)
-    boxes = Grid(node.shape, (*(1 for _ in node.shape[:-1]), run))
+        choice = _choose(flow, source.grid, region, buffer, spare, boxes, state)
     file_bytes, scratch_bytes = split_reads(flow, choice.reads)
     state.add(
         SortStage(
@@ -73,8 +75,8 @@ def plan_sort(node: Node, state: State) -> None:
             results=(used,),
             label=f"sort {'x'.join(map(str, node.shape))} in runs of {run}",
             workers=choice.workers,
-            allowance=buffer + choice.peak,
-            peak=(buffer + max(choice.peak, spare)) * choice.workers,
+            allowance=buffer + aligned(choice.peak),
+            peak=(buffer + max(aligned(choice.peak), spare)) * choice.workers,
             bytes_read=file_bytes,
             bytes_scratch=scratch_bytes,
             tasks=state.tasks(boxes.size),
@@ -99,10 +101,10 @@ def _runs(op: Sort, source: Node, state: State) -> tuple[Runs, Result]:
     return Runs(op.shape, run, step, op.ordering, op.places), used
 
 
-def _choose(flow: Flow, natural: Grid, region: Region, buffer: int, spare: int, state: State) -> Choice:
+def _choose(flow: Flow, natural: Grid, region: Region, buffer: int, spare: int, boxes: Grid, state: State) -> Choice:
     """Choose the blocks in which runs are evaluated, straight into the memory where they are sorted."""
     for workers in range(state.workers, 0, -1):
-        room = state.available // workers - buffer
+        room = state.available // workers - buffer - ALIGNMENT
         if room < spare:
             continue
         try:
@@ -112,8 +114,22 @@ def _choose(flow: Flow, natural: Grid, region: Region, buffer: int, spare: int, 
             )  # fmt: skip
         except MemoryBudgetError:
             continue
-        return replace(choice, workers=workers)
+        peak = max(choice.peak, _peak_in_runs(flow, choice.grid, boxes))
+        if peak <= room:
+            return replace(choice, workers=workers, peak=peak)
     raise memory_error("sorting runs", buffer + spare, state.available)
+
+
+def _peak_in_runs(flow: Flow, blocks: Grid, boxes: Grid) -> int:
+    """Return what blocks hold where runs cut them: a part of a chunk may take more than the whole one."""
+    peak, (root,) = 0, flow.roots
+    for picks in product(*(sorted({0, n // 2, n - 1}) for n in boxes.counts)):
+        box = boxes.region(picks)
+        for index in islice(blocks.touching(box), 8):
+            part = intersect(blocks.region(index), box)
+            assert part is not None
+            peak = max(peak, compile_flow(flow, {root: [part]}, direct=frozenset({root})).nbytes)
+    return peak
 
 
 def _run_length(op: Sort, source: Node, state: State) -> int:

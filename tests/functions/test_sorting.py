@@ -1,0 +1,220 @@
+"""Sorting: what NumPy returns or raises, by a task, and in runs where lines are taken as too long for one."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import dask
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chunkarr as ca
+from chunkarr.fsio import calls
+from chunkarr.ops import sorting
+from chunkarr.ops.ordering import ordering_of
+from chunkarr.plan import blocks
+from tests.memory_child import measure
+from tests.oracle import check, same
+from tests.strategies import arrays, chunked, chunks_of, dtypes, numeric_dtypes, shapes
+
+RECORD = np.dtype([("a", "i2"), ("b", ">f8"), ("c", "S3")], align=True)
+N = 2003
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Let everything of more than 256 bytes be sorted in runs, which are read in pieces of 512 bytes."""
+    monkeypatch.setattr(sorting, "LINE", 256)
+    monkeypatch.setattr(sorting, "PIECE", 512)
+    monkeypatch.setattr(blocks, "BLOCK", 1024)
+
+
+def some(kind, rng, n=N):
+    """Return values of one dtype with many duplicates, and with those that are hard to compare."""
+    small = rng.integers(0, 50, n)
+    if kind == "records":
+        x = np.zeros(n, RECORD)
+        x["a"], x["b"], x["c"] = rng.integers(0, 4, n), small, rng.integers(0, 9, n).astype("S3")
+        x["b"][::17] = np.nan
+        return x
+    dtype = np.dtype(kind)
+    if dtype.kind in "fc":
+        return np.where(rng.random(n) < 0.2, np.nan, np.where(small, small - 20, -0.0)).astype(dtype)
+    if dtype.kind in "mM":
+        x = small.astype(dtype)
+        x[::7] = "NaT"
+        return x
+    return small.astype(dtype)
+
+
+KINDS = ["?", "i1", ">i2", "u4", "i8", "u8", "f2", "f4", ">f8", "g", "c8", ">c16", "M8[s]", ">m8[ms]", "S3", ">U2"]
+DISTRIBUTIONS = {
+    "equal": np.full(N, 7.0),
+    "two values": np.arange(N) * 7919 % 2,
+    "sorted": np.arange(N, dtype="f4"),
+    "reversed": np.arange(N, dtype="f4")[::-1],
+    "sawtooth": np.arange(N) % 37,
+    "duplicates": np.arange(N) * 7919 % 11,
+    "nan": np.where(np.arange(N) % 3, np.nan, np.arange(N)),
+    "outlier": np.append(np.zeros(N - 1), 1e300),
+}
+
+
+@given(arrays(dtype=dtypes(), shape=shapes(3, 300)), st.data())
+def test_within_a_task(x, data):
+    a = chunked(x, data.draw(chunks_of(x.shape)))
+    axis = data.draw(st.none() | st.integers(-x.ndim - 1, x.ndim))
+    kind = data.draw(st.sampled_from([None, "stable", "quicksort", "heapsort", "mergesort", "bogus"]))
+    order = data.draw(st.sampled_from([None, None, "x", *(x.dtype.names or ())]))
+    if kind is None or x.dtype.kind not in "fc":
+        check(lambda: np.argsort(a, axis, "stable", order), lambda: np.argsort(x, axis, "stable", order))
+    check(
+        lambda: np.sort(a, axis, kind, order) + 0 if x.dtype.kind in "fc" else np.sort(a, axis, kind, order),
+        lambda: np.sort(x, axis, kind, order) + 0 if x.dtype.kind in "fc" else np.sort(x, axis, kind, order),
+    )
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "records"])
+def test_every_dtype_in_runs(kind, runs, tmp_path):
+    x = some(kind, np.random.default_rng(0))
+    np.save(tmp_path / "x.npy", x)
+    a = ca.open(tmp_path / "x.npy")
+    same(np.sort(a, stable=True), np.sort(x, stable=True))
+    same(a.argsort(stable=True), x.argsort(stable=True))
+    if kind != "records":
+        np.testing.assert_array_equal(np.sort(a), np.sort(x))
+    else:
+        same(np.sort(a, order="b", stable=True), np.sort(x, order="b", stable=True))
+        same(np.argsort(a, order=["c", "a"], stable=True), np.argsort(x, order=["c", "a"], stable=True))
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_every_distribution_in_runs(name, runs):
+    x = DISTRIBUTIONS[name]
+    a = chunked(x, (100,))
+    same(np.sort(a), np.sort(x))
+    same(np.argsort(a), np.argsort(x, stable=True))
+    planned = np.sort(a).plan().memory
+    assert planned == np.sort(chunked(np.random.default_rng(0).random(N).astype(x.dtype), (100,))).plan().memory
+
+
+def test_a_stable_sort_neither_loses_nor_makes_signs(runs):
+    x = np.random.default_rng(0).choice([0.0, -0.0, 1.0, np.nan, -np.nan], N)
+    got = np.sort(ca.asarray(x), stable=True).compute()
+    assert np.signbit(got[got == 0]).sum() == np.signbit(x[x == 0]).sum()
+    assert np.signbit(got[np.isnan(got)]).sum() == np.signbit(x[np.isnan(x)]).sum()
+
+
+@settings(max_examples=25)
+@given(arrays(dtype=numeric_dtypes(), shape=shapes(3, 2000)), st.data())
+def test_any_axis_in_runs(x, data):
+    a = chunked(x, data.draw(chunks_of(x.shape)))
+    axis = data.draw(st.none() | st.integers(-x.ndim, max(0, x.ndim - 1)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorting, "LINE", data.draw(st.sampled_from([0, 64])))
+        patch.setattr(sorting, "PIECE", data.draw(st.sampled_from([1, 100])))
+        patch.setattr(blocks, "BLOCK", 200)
+        check(lambda: np.sort(a, axis, stable=True), lambda: np.sort(x, axis, stable=True))
+        check(lambda: np.argsort(a, axis, stable=True), lambda: np.argsort(x, axis, stable=True))
+
+
+def test_a_slice_of_a_sorted_expression(runs):
+    x = np.random.default_rng(0).random((60, 40))
+    a = chunked(x, (7, 7))
+    same(np.sort(a.T * 2, axis=None)[5:2000:3], np.sort(x * 2, axis=None)[5:2000:3])
+    same(np.sort(a, axis=0)[-1] - np.sort(a, axis=0)[0], np.ptp(x, axis=0))
+    same(a[a[:, 1].argsort()], x[x[:, 1].argsort()])
+
+
+def test_arguments_that_numpy_refuses():
+    x = np.arange(6.0).reshape(2, 3)
+    a = ca.asarray(x)
+    for call in (
+        lambda y: np.sort(y, 2), lambda y: np.sort(y, kind="no"), lambda y: np.sort(y, order="f"),
+        lambda y: np.argsort(y, kind="stable", stable=True), lambda y: np.sort(y, kind="stable", stable=False),
+        lambda y: np.argsort(y, -3), lambda y: np.sort(y.view("f8,f8,f8"), order="g"), lambda y: np.sort(y[0, 0]),
+        lambda y: np.argsort(y[0, 0]), lambda y: np.sort(y, 1.0),
+    ):  # fmt: skip
+        check(lambda call=call: call(a), lambda call=call: call(x))
+    with pytest.raises(ValueError, match="read-only"):
+        (a + 1).sort()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr", ".h5"])
+def test_sorted_in_place(suffix, runs, tmp_path):
+    x = np.random.default_rng(0).random((40, 60))
+    path = tmp_path / f"x{suffix}"
+    ca.save(path, x)
+    a = ca.open(path, "r+")
+    a.sort(0)
+    x.sort(0)
+    same(ca.open(path), x)
+    a[3].sort(kind="stable")
+    x[3].sort()
+    same(ca.open(path), x)
+    with pytest.raises(np.exceptions.AxisError):
+        a.sort(2)
+    same(ca.sort(path, axis=None), np.sort(x, axis=None))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+def test_a_killed_sort_in_place_leaves_the_old_array_or_the_sorted_one(suffix, runs, tmp_path):
+    x = np.random.default_rng(0).random(N)
+    outcomes = set()
+    for number in (2, 6, 1000):
+        path = tmp_path / f"{number}{suffix}"
+        ca.save(path, x, **({"chunks": (N // 9,)} if suffix == ".zarr" else {}))
+        child = os.fork()
+        if not child:
+            seen = []
+
+            def watch(name, call, args, seen=seen, number=number):
+                seen.append(name)
+                if len(seen) == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return call(*args)
+
+            try:
+                with dask.config.set(scheduler="sync"), calls.watched(watch):
+                    ca.open(path, "r+").sort()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        found = ca.open(path, "r+").compute()
+        assert np.array_equal(found, x) or np.array_equal(found, np.sort(x)), number
+        outcomes.add(np.array_equal(found, x))
+    assert outcomes == {True, False}
+
+
+def sort_file(source, target):
+    """Sort a file into another; return the planned peak."""
+    node = ca.sort(source)
+    planned = node.plan().memory
+    node.save(target, overwrite=True)
+    return planned
+
+
+@pytest.mark.memory
+def test_memory_of_a_large_sort(tmp_path):
+    small, large = tmp_path / "small.npy", tmp_path / "large.npy"
+    np.save(small, np.zeros(10))
+    np.save(large, np.random.default_rng(0).random(12 << 20))
+    peak = measure(
+        sort_file, small=[str(small), str(tmp_path / "o.npy")], large=[str(large), str(tmp_path / "o.npy")],
+        budget=16 << 20,
+    )  # fmt: skip
+    peak.check()
+    found = np.load(tmp_path / "o.npy", mmap_mode="r")
+    assert (np.diff(found[::1000]) >= 0).all()
+    assert len(found) == 12 << 20
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
+def test_permutations_are_stable(pairs):
+    x = np.array(pairs, [("a", "f8"), ("b", "i4")])
+    for order in (None, "b"):
+        same(ordering_of(x.dtype, order, stable=True).permutation(x), np.argsort(x, order=order, kind="stable"))
+    same(ordering_of(np.dtype("f8"), None, stable=False).permutation(x["a"].copy()), np.argsort(x["a"], kind="stable"))
