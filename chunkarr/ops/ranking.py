@@ -20,6 +20,7 @@ __all__ = ["DigitCounter", "FirstCounter", "Level", "Sieve", "SievePicker", "ref
 
 Block = np.ndarray[Any, Any]
 Indices = np.ndarray[Any, np.dtype[np.int64]]
+FEW = 32  # digits that are compared with those of every element
 
 
 class FirstCounter:
@@ -88,9 +89,9 @@ class Sieve:
         first, *rest = self.levels
         table = np.empty(len(first.slots), first.slots.dtype)
         table[ordered_digits(self.dtype)] = first.slots
-        slots = table[first_digits(values)]
-        chosen = slots >= 0
-        values, slots = values[chosen], slots[chosen]
+        digits = np.ascontiguousarray(first_digits(values))
+        chosen = _among(digits, np.flatnonzero(table >= 0), table)
+        values, slots = values[chosen], table[digits[chosen]]
         gone = missing(values)
         if gone is not None and gone.any():
             values, slots = values[~gone], slots[~gone]
@@ -101,6 +102,17 @@ class Sieve:
             values, slots = values[chosen], slots[chosen]
             known += level.bits
         return values, slots
+
+
+def _among(digits: Block, wanted: Indices, table: Indices) -> Block:
+    """Return which digits are wanted: a few are compared, which is cheaper than looking them up."""
+    if len(wanted) > FEW:
+        found: Block = (table >= 0)[digits]
+        return found
+    chosen = np.zeros(len(digits), np.bool_)
+    for digit in wanted:
+        chosen |= digits == digits.dtype.type(digit)
+    return chosen
 
 
 def next_digits(values: Block, known: int, bits: int) -> Indices:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import chunkarr as ca
 from chunkarr.functions import quantiles, ranking
+from chunkarr.ops import ranking as sieves
 from tests.oracle import check, same
 from tests.strategies import chunked, chunks_of, shapes
 
@@ -29,6 +30,7 @@ def by_counting(*, picked: int = 4, tables: int = 32):
         patch.setattr(quantiles, "WHOLE", 10**18)
         patch.setattr(ranking, "PICKED", picked)
         patch.setattr(ranking, "TABLES", tables)
+        patch.setattr(sieves, "FEW", 2)
         yield
 
 
