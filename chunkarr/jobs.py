@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,14 @@ import numpy as np
 from chunkarr import io
 from chunkarr.array import as_node
 from chunkarr.array.saving import Job
+from chunkarr.array.sorting import sorted_node
 from chunkarr.engine import Plan
 from chunkarr.errors import OptionError
 from chunkarr.formats.table import split_member
 from chunkarr.progress import Reporter
 from chunkarr.settings import budget, format_bytes
 
-__all__ = ["Report", "convert", "rechunk"]
+__all__ = ["Report", "convert", "rechunk", "sort"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,14 @@ def convert(
     given = {"chunks": chunks, "shards": shards, "codec": codec, "order": order}
     layout = {name: value for name, value in given.items() if value is not None}
     job = Job(as_node(array), target, format, layout, overwrite=overwrite, durability=durability)
+    return _run(job, source, progress, dry_run=dry_run, resume=resume, keep=keep)
+
+
+def _run(
+    job: Job, source: str, progress: bool | Reporter | None, *, dry_run: bool, resume: bool, keep: bool | None
+) -> Report:
+    """Do the job, or only plan it, and report."""
+    node = job.node
     began = time.perf_counter()
     if dry_run:
         planned: Plan | None = job.plan()
@@ -121,18 +131,76 @@ def convert(
         planned = job.run(progress, resume=resume, keep=resume if keep is None else keep)
     return Report(
         source=source,
-        target=target,
-        shape=array.shape,
-        dtype=str(array.dtype),
-        nbytes=array.nbytes,
+        target=job.path,
+        shape=node.shape,
+        dtype=str(node.dtype),
+        nbytes=math.prod(node.shape) * node.dtype.itemsize,
         bytes_read=planned.bytes_read if planned is not None else 0,
         memory=planned.memory if planned is not None else 0,
         budget=budget(),
         tasks=planned.tasks if planned is not None else 0,
         seconds=0.0 if dry_run else time.perf_counter() - began,
-        stored=0 if dry_run else stored_bytes(split_member(target)[0]),
+        stored=0 if dry_run else stored_bytes(split_member(job.path)[0]),
         resumed=job.resumed,
     )
+
+
+def sort(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    axis: int | None = -1,
+    order: Sequence[str] | None = None,
+    column: int | None = None,
+    stable: bool = False,
+    overwrite: bool = False,
+    progress: bool | Reporter | None = None,
+    dry_run: bool = False,
+    resume: bool = False,
+    keep: bool | None = None,
+) -> Report:
+    """Write the elements of an array in order, within the memory budget.
+
+    Parameters
+    ----------
+    source, target : path
+    axis : int, optional
+        Along which lines are sorted; None: all elements as one line.
+    order : sequence of str, optional
+        Fields of records to compare first.
+    column : int, optional
+        Sort the rows of a table by this column instead.
+    stable : bool
+        Keep the order of equal elements; rows of a table always do.
+    overwrite, progress, dry_run, resume, keep
+        As in :func:`convert`.
+
+    Returns
+    -------
+    Report
+        What was planned and, unless ``dry_run``, done.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> np.save(folder + "/a.npy", np.array([3.0, 1.0, 2.0]))
+    >>> report = sort(folder + "/a.npy", folder + "/b.npy")
+    >>> np.load(folder + "/b.npy").tolist()
+    [1.0, 2.0, 3.0]
+    """
+    source, target = os.fspath(source), os.fspath(target)
+    array = io.open(source)
+    if column is None:
+        node = sorted_node(array, axis, None, None if order is None else list(order), stable or None)
+    else:
+        if array.ndim != 2:
+            raise OptionError(f"column={column} sorts the rows of a table; {source} has {array.ndim} axes")
+        node = as_node(array[array[:, column].argsort(stable=True)])
+    return _run(
+        Job(node, target, None, {}, overwrite=overwrite, durability=None), source, progress,
+        dry_run=dry_run, resume=resume, keep=keep,
+    )  # fmt: skip
 
 
 def rechunk(

@@ -9,8 +9,11 @@ import sys
 import numpy as np
 import pytest
 
+import chunkarr as ca
 from chunkarr import errors, jobs
+from chunkarr.cli import run
 from tests import memory_child
+from tests.oracle import same
 
 MIB = 2**20
 
@@ -79,3 +82,28 @@ def test_a_conversion_stays_within_its_budget(tmp_path, suffix):
     )
     peak.check()
     assert peak.planned > 0
+
+
+def test_sort_from_file_to_file(tmp_path):
+    table = np.random.default_rng(0).integers(0, 9, (50, 3))
+    records = np.array([(2, 1.0), (1, 5.0), (1, 2.0)], "i4, f8")
+    np.save(tmp_path / "a.npy", table)
+    np.save(tmp_path / "r.npy", records)
+
+    def command(*words):
+        words = [str(tmp_path / w) if w.endswith((".npy", ".zarr")) else w for w in words]
+        return run.run(["sort", *words, "--quiet"])
+
+    for words, expected in (
+        ([], np.sort(table)),
+        (["--axis", "0", "--resume"], np.sort(table, 0)),
+        (["--flat", "--memory", "64MiB"], np.sort(table, None)),
+        (["--column", "1", "--resume"], table[table[:, 1].argsort(stable=True)]),
+    ):
+        assert command("a.npy", "b.zarr", "--overwrite", *words) == 0, words
+        same(ca.open(tmp_path / "b.zarr"), expected)
+    assert command("r.npy", "s.npy", "--order", "f1", "--order", "f0") == 0
+    same(ca.open(tmp_path / "s.npy"), np.sort(records, order=["f1", "f0"]))
+    assert command("a.npy", "c.npy", "--flat", "--column", "1") == 2
+    assert command("a.npy", "c.npy", "--axis", "2") != 0
+    assert not (tmp_path / "c.npy").exists()

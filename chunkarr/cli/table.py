@@ -24,6 +24,7 @@ COMMANDS = (
     Row("head", "chunkarr.cli.head", "Print the first rows of an array."),
     Row("convert", "chunkarr.cli.convert", "Copy an array to another file, of any format."),
     Row("rechunk", "chunkarr.cli.rechunk", "Copy an array into other chunks."),
+    Row("sort", "chunkarr.cli.sort", "Write the elements of an array in order."),
     Row("verify", "chunkarr.cli.verify", "Check that all that is stored is as it was written."),
     Row("digest", "chunkarr.cli.digest", "Print what equal arrays have in common, whatever their format."),
     Row("stats", "chunkarr.cli.stats", "Print count, extremes, mean, spread and exact quantiles."),
