@@ -165,7 +165,7 @@ def _by_sorting(node: Node, wanted: tuple[bool, bool, bool], *, equal_nan: bool)
     first = next(found) if index else None
     number = None
     if counts:
-        starts = wrap(next(found))
+        starts = wrap(engine.settle(next(found)))
         ends = layout.concatenate([as_node(starts[1:]), constant(np.array([size]))], 0)
         number = as_node(wrap(ends) - starts)
     back = None

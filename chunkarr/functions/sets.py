@@ -21,6 +21,8 @@ from chunkarr.settings import budget
 
 __all__ = ["intersect1d", "isin", "setdiff1d", "setxor1d", "union1d"]
 
+PART = 8  # part of the budget that distinct values may take to be held in memory
+
 
 def _flat(x: Any) -> Array:
     node = as_node(x)
@@ -68,12 +70,14 @@ def isin(
     if not test.size:
         return wrap(full(node.shape, np.bool_(invert)))
     known: Array = unique(test)
-    if known.size * known.dtype.itemsize <= budget() // 8:
+    if known.size * known.dtype.itemsize <= budget() // PART:
         (values,) = engine.compute([as_node(known)])
         return wrap(_contained(node, values, invert=invert))
     flat = _flat(wrap(node))
-    places = np.minimum(searchsorted(known, flat), known.size - 1)
-    found: Any = known[places] != flat if invert else known[places] == flat
+    found: Any = searchsorted(known, flat, "right") > searchsorted(known, flat, "left")
+    if np.promote_types(known.dtype, flat.dtype).kind in "fcmM":
+        found = found & (flat == flat)  # noqa: PLR0124 - NaN equal nothing
+    found = ~found if invert else found
     return wrap(layout.reshape(as_node(found), node.shape))
 
 

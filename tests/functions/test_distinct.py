@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import chunkarr as ca
 from chunkarr.functions import distinct as face
+from chunkarr.functions import sets
 from chunkarr.ops import distinct, sorting
 from tests.oracle import check, same
 from tests.strategies import arrays, chunked, chunks_of, shapes
@@ -24,6 +25,7 @@ def way(request, monkeypatch):
     if request.param in ("table", "sorted"):
         monkeypatch.setattr(face, "HELD", 1 << 40)  # nothing may be held
         monkeypatch.setattr(face, "TABLE", 1 << 40 if request.param == "sorted" else 2)
+        monkeypatch.setattr(sets, "PART", 1 << 40 if request.param == "sorted" else 8)
         monkeypatch.setattr(sorting, "LINE", 0)
         monkeypatch.setattr(sorting, "PIECE", 64)
     return request.param
