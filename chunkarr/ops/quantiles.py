@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from chunkarr.graph import Kernel, Node
 from chunkarr.grid import Grid, Region, Shape, region_size
+from chunkarr.ops.sources import CELL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,8 +90,12 @@ def along_axes(
     kept = [k for k in range(node.ndim) if k not in axes]
     shape = (*lead, *(node.shape[k] for k in kept))
     op = AlongAxes(shape, dtype, name, node, axes, q, kwargs, weighted=weights is not None)
-    steps = (*lead, *(node.grid.steps[k] for k in kept))
-    return Node(op, (node,) if weights is None else (node, weights), Grid(shape, steps))
+    room = CELL // max(1, node.dtype.itemsize * math.prod(node.shape[k] for k in axes))
+    steps: list[int] = []
+    for k in reversed(kept):  # a box of the result comes from about one cell of the source
+        steps.insert(0, max(1, min(node.grid.steps[k], room)))
+        room //= steps[0]
+    return Node(op, (node,) if weights is None else (node, weights), Grid(shape, (*lead, *steps)))
 
 
 def _virtual(dtype: np.dtype[Any], count: int, q: Block, method: str) -> tuple[Block, Indices, Indices | None]:

@@ -141,3 +141,9 @@ def test_two_passes_over_what_spreads_and_four_over_what_does_not(monkeypatch):
         with by_counting(picked=picked), ca.config.set(memory="64MiB"):
             same(ca.median(chunked(x, (5_000,))), np.median(x))
         assert len(passes) == expected
+
+
+def test_what_comes_after_a_median_fits_a_small_budget():
+    x = np.random.default_rng(0).random((64, 80_000))
+    with ca.config.set(memory="32MiB"):
+        same(ca.median(chunked(x, (64, 80_000)), axis=0).max(), np.median(x, axis=0).max())
