@@ -237,10 +237,10 @@ def bincount(x: Any, /, weights: Any = None, minlength: Any = 0) -> Array:
     probe = np.zeros((0 if 0 in node.shape else 1,) * node.ndim, node.dtype)
     wgt = {} if by is None else {"weights": np.zeros((0 if 0 in by.shape else 1,) * by.ndim, by.dtype)}
     empty = np.bincount(probe, minlength=minlength, **wgt)
+    if 0 in node.shape:  # before the weights are looked at, as NumPy
+        return wrap(constant(empty))
     if by is not None and by.shape != node.shape:
         raise ValueError("The weights and list don't have the same length.")
-    if 0 in node.shape:
-        return wrap(constant(empty))
     low, high = (int(v) for v in engine.compute([reduce(node, "min", None), reduce(node, "max", None)]))
     if low < 0:
         np.bincount(np.array([low]))
