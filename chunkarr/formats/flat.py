@@ -68,7 +68,12 @@ class FlatTarget(Target):
         self.part, lock = fsio.new_part(path, size=size) if adopt is None else adopt
         self._file = Descriptor(self.part, writable=True)
         self._drop: weakref.finalize[..., Any] | None = weakref.finalize(self, _drop, self.part, lock, os.getpid())
-        fsio.write_at(self._file.get(), header, 0, self.part)
+        try:
+            fsio.write_at(self._file.get(), header, 0, self.part)
+        except BaseException:
+            # Now, not when the error and with it this object is forgotten.
+            (self.abort if adopt is None else self.release)()
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_drop": None}
