@@ -35,7 +35,7 @@ ALIGN = 64  # bytes; as np.save
 # What a header may consist of. ast.literal_eval would take more, and deep enough nesting of it (signs,
 # attributes, calls) overflows the parser's stack. Octal and named escapes are never written by repr.
 _TOKEN = re.compile(
-    r"""\s+ | (?P<open>[\[({]) | (?P<close>[\])}]) | [,:] | True\b | False\b | None\b
+    r"""[ \t\n\r\f]+ | (?P<open>[\[({]) | (?P<close>[\])}]) | [,:] | True\b | False\b | None\b
       | u?'(?:[^'\\\n]|\\[\\'"abfnrtvxuU])*' | u?"(?:[^"\\\n]|\\[\\'"abfnrtvxuU])*"
       | [-+]? \d [\d.eE]* (?P<long>L)? """,
     re.VERBOSE,

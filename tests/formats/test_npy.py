@@ -202,6 +202,15 @@ def test_strings_of_variable_length_are_python_objects(tmp_path: Path) -> None:
         npy.create(str(tmp_path / "y.npy"), (3,), np.dtypes.StringDType())
 
 
+def test_a_separator_that_is_no_space_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 4), "<i4"))
+    raw = bytearray((tmp_path / "x.npy").read_bytes())
+    raw[69] = 0x1C  # white space for Python's regular expressions, not for its parser
+    (tmp_path / "x.npy").write_bytes(raw)
+    with pytest.raises(FormatError, match="not a literal"):
+        npy.open(str(tmp_path / "x.npy"))
+
+
 @given(data=st.data())
 def test_damaged_headers_end_in_a_format_error_or_are_what_numpy_reads(data: st.DataObject) -> None:
     values = np.arange(12).astype(data.draw(st.sampled_from(["<i4", "S3", "M8[s]"]))).reshape(3, 4)
