@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Sequence
 from math import prod
 from typing import Any, Literal
@@ -67,7 +66,7 @@ class FlatTarget(Target):
             )
         self.part, lock = fsio.new_part(path, size=size) if adopt is None else adopt
         self._file = Descriptor(self.part, writable=True)
-        self._drop: weakref.finalize[..., Any] | None = weakref.finalize(self, _drop, self.part, lock, os.getpid())
+        self._owned: fsio.Owned | None = fsio.Owned(self, self.part, lock)
         try:
             fsio.write_at(self._file.get(), header, 0, self.part)
         except BaseException:
@@ -76,7 +75,7 @@ class FlatTarget(Target):
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_drop": None}
+        return {**self.__dict__, "_owned": None}
 
     def write(self, region: Region, block: Array, scratch: Array) -> None:
         """Write ``block`` at ``region``; see `Target.write`."""
@@ -92,13 +91,13 @@ class FlatTarget(Target):
 
     def commit(self) -> None:
         """Make the file appear under its name; see `Target.commit`."""
-        if self._drop is None or not self._drop.alive:
+        if self._owned is None or not self._owned.alive:
             raise RuntimeError(f"{self.path}: only the object that created a target commits it, once")
         if self._durability == "full":
             fsio.sync_file(self._file.get())
         self._file.close()
         journal.publish(self.part, self.path, self._overwrite, self._durability)
-        self._drop()
+        self._owned.remove()
 
     def settle(self, regions: Sequence[Region], *, durable: bool) -> list[int]:
         """Return 0 for each region: the file has no checksums; see `Target.settle`."""
@@ -109,22 +108,14 @@ class FlatTarget(Target):
     def release(self) -> None:
         """Give up the lock without removing the unfinished file; see `Target.release`."""
         self._file.close()
-        found = None if self._drop is None else self._drop.detach()
-        if found is not None:
-            os.close(found[2][1])
+        if self._owned is not None:
+            self._owned.release()
 
     def abort(self) -> None:
         """Remove the unfinished file; never raises."""
         self._file.close()
-        if self._drop is not None:
-            self._drop()
-
-
-def _drop(part: str, lock: int, pid: int) -> None:
-    """Remove an unfinished file and release it; a forked child leaves its parent's alone."""
-    if os.getpid() == pid:
-        fsio.discard(part)
-    os.close(lock)
+        if self._owned is not None:
+            self._owned.remove()
 
 
 def _c_order(shape: Shape, region: Region, order: Order) -> tuple[Shape, Region]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import weakref
 from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
@@ -115,10 +114,10 @@ class ScratchArray(Stored, Target):
         self.path, lock = adopt
         self.part = self.path
         self._file = Descriptor(self.path, writable=True)
-        self._drop: weakref.finalize[..., Any] | None = weakref.finalize(self, _drop, self.path, lock, os.getpid())
+        self._owned: fsio.Owned | None = fsio.Owned(self, self.path, lock)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_drop": None}
+        return {**self.__dict__, "_owned": None}
 
     def _pieces(self, region: Region) -> Iterator[tuple[int, Shape, Region, Any]]:
         """Yield per tile: its byte in the file, its shape, the region within it, the key within the block."""
@@ -168,9 +167,8 @@ class ScratchArray(Stored, Target):
     def release(self) -> None:
         """Give up the lock without removing the file; see `Target.release`."""
         self._file.close()
-        found = None if self._drop is None else self._drop.detach()
-        if found is not None:
-            os.close(found[2][1])
+        if self._owned is not None:
+            self._owned.release()
 
     def commit(self) -> None:
         """Do nothing: a scratch array has no other name to appear under."""
@@ -182,15 +180,8 @@ class ScratchArray(Stored, Target):
     def remove(self) -> None:
         """Remove the file now, if this object owns it; never raises."""
         self._file.close()
-        if self._drop is not None:
-            self._drop()
-
-
-def _drop(path: str, lock: int, pid: int) -> None:
-    """Remove a scratch file and release it; a forked child leaves its parent's alone."""
-    if os.getpid() == pid:
-        fsio.discard(path)
-    os.close(lock)
+        if self._owned is not None:
+            self._owned.remove()
 
 
 def _check_space(directory: str, nbytes: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -170,7 +169,7 @@ class ZarrTarget(Target):
             path, first_root(self.meta, self.meta.generation, loose=False, soft=durability != "full"), None
         )
         # Forgotten, or at exit: only the process that made the hidden sibling may remove it.
-        self._drop = None if lock is None else weakref.finalize(self, _drop, part, lock, os.getpid())
+        self._owned = None if lock is None else fsio.Owned(self, part, lock)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a recipe for writers, without the lock."""
@@ -287,21 +286,13 @@ class ZarrTarget(Target):
 
     def release(self) -> None:
         """Give up the lock without removing the unfinished array; see `Target.release`."""
-        found = None if self._drop is None else self._drop.detach()
-        if found is not None:
-            os.close(found[2][1])
+        if self._owned is not None:
+            self._owned.release()
 
     def abort(self) -> None:
         """Remove the unfinished array; never raises, and does nothing to one that was committed."""
-        if self._drop is not None:
-            self._drop()
-
-
-def _drop(part: str, lock: int, process: int) -> None:
-    """Remove a hidden sibling, if it is still there, and give up its lock."""
-    if os.getpid() == process:
-        fsio.discard(part)
-        os.close(lock)
+        if self._owned is not None:
+            self._owned.remove()
 
 
 def _mark(files: Sequence[str]) -> int:

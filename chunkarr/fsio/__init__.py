@@ -6,6 +6,7 @@ from chunkarr.fsio import calls
 from chunkarr.fsio.locking import ArrayLock
 from chunkarr.fsio.publishing import (
     Durability,
+    Owned,
     for_each,
     hidden_sibling,
     hold,
@@ -39,6 +40,7 @@ __all__ = [
     "PIECE",
     "ArrayLock",
     "Durability",
+    "Owned",
     "bytes_of",
     "calls",
     "discard",

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import stat
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from chunkarr.fsio.transfer import BASE_FLAGS, READ_FLAGS, discard, naming, open
 
 __all__ = [
     "Durability",
+    "Owned",
     "for_each",
     "hidden_sibling",
     "hold",
@@ -103,6 +105,42 @@ def new_part(
         except BaseException:
             discard(part)
             raise
+
+
+class Owned:
+    """A hidden sibling that goes with the object that owns it, or with its process.
+
+    Parameters
+    ----------
+    owner
+        When it is forgotten, or at exit, the sibling is removed and its lock given up.
+    part, lock
+        As of `new_part`. A forked child that forgets its copy of ``owner`` leaves its parent's sibling alone.
+    """
+
+    def __init__(self, owner: object, part: str, lock: int) -> None:
+        self._end = weakref.finalize(owner, _end, part, lock, os.getpid())
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was neither removed nor released."""
+        return self._end.alive
+
+    def remove(self) -> None:
+        """Remove the sibling, if it is still there under its name, and give up its lock; never raises."""
+        self._end()
+
+    def release(self) -> None:
+        """Give up the lock alone, so that another run can adopt the sibling."""
+        found = self._end.detach()
+        if found is not None:
+            os.close(found[2][1])
+
+
+def _end(part: str, lock: int, process: int) -> None:
+    if os.getpid() == process:
+        discard(part)
+    os.close(lock)
 
 
 def hold(path: str) -> int:

@@ -118,7 +118,7 @@ if sys.argv[2] == "kill":
 if sys.argv[2] == "fork":
     child = os.fork()
     if child == 0:
-        array.__dict__["_drop"]()
+        array.__dict__["_owned"].remove()
         os._exit(0)
     os.waitpid(child, 0)
     assert os.path.exists(array.path)
