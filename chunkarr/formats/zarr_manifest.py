@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 import struct
 import threading
 from dataclasses import dataclass, replace
@@ -261,7 +260,7 @@ def fingerprint(meta: ArrayMeta) -> int:
 
 def first_root(meta: ArrayMeta, generation: int, *, loose: bool, soft: bool) -> Root:
     """Return the root, without checksums yet, of an array that has no manifest."""
-    identity = secrets.token_bytes(16)
+    identity = os.urandom(16)
     return Root(
         identity, generation, fingerprint(meta), meta.shape, meta.chunk, meta.shard, loose=loose, soft=soft, pages=b""
     )
