@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.engine.tasks import boxes, map_block
-from chunkarr.formats.memory import MemoryTarget
+from chunkarr.engine.holding import held_box
+from chunkarr.engine.tasks import boxes
 from chunkarr.formats.scratch import ScratchArray
-from chunkarr.grid import intersect, region_shape, region_size, shift
+from chunkarr.grid import region_size
 from chunkarr.plan.merging import INDEX, Merged
 from chunkarr.plan.program import Flags
 from chunkarr.settings import scratch_directory
@@ -63,17 +63,7 @@ def _sort_run(
     runs = stage.runs
     assert runs is not None
     ordering = runs.ordering
-    nbytes = region_size(box) * ordering.dtype.itemsize
-    whole = slab[:nbytes].view(ordering.dtype) if nbytes else np.empty(region_size(box), ordering.dtype)
-    room = slab[-(-nbytes // 64) * 64 :]
-    origin = tuple(a for a, _ in box)
-    target = MemoryTarget(whole.reshape(region_shape(box)))
-    for index in stage.blocks.touching(box):
-        context.check()
-        part = intersect(stage.blocks.region(index), box)
-        assert part is not None
-        map_block(stage, target, shift(part, [-a for a in origin]), origin, room, flags)
-    run = ordering.own(whole)
+    run = ordering.own(held_box(stage, box, slab, flags, context))
     first = runs.line(box) * runs.size + box[-1][0]
     where = ((first, first + len(run)),)
     if places is None:

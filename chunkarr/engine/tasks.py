@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from chunkarr.buffers import Slabs
     from chunkarr.formats.contract import Target
-    from chunkarr.plan.sorting import SortStage
+    from chunkarr.plan.holding import HoldStage
     from chunkarr.plan.stages import MapStage
 
 __all__ = ["Context", "boxes", "combine_groups", "halves", "map_block", "result_region", "run_map", "run_reduce"]
@@ -68,7 +68,7 @@ def run_map(stage: MapStage, target: Target, start: int, stop: int, context: Con
 
 
 def map_block(
-    stage: MapStage | SortStage, target: Target, box: Region, origin: Shape, slab: Block, flags: Flags
+    stage: MapStage | HoldStage, target: Target, box: Region, origin: Shape, slab: Block, flags: Flags
 ) -> None:
     """Compute one block; one that turns out larger than planned is cut in two."""
     root = stage.flow.roots[0]
