@@ -7,7 +7,9 @@ any larger run, so that it never adds to what a plan holds.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +63,15 @@ class ChunkCache:
 
 
 CHUNKS = ChunkCache()
+_NUMBERS: weakref.WeakKeyDictionary[Stored, int] = weakref.WeakKeyDictionary()
+_NEXT = count()
+_LOCK = threading.Lock()
+
+
+def _number_of(stored: Stored) -> int:
+    """Return a number that no other stored array has: neither another member of its file nor one read otherwise."""
+    with _LOCK:
+        return _NUMBERS.setdefault(stored, next(_NEXT))
 
 
 class Cached(Stored):
@@ -70,7 +81,7 @@ class Cached(Stored):
         self.inner, self.limit = inner, limit
         self.shape, self.dtype, self.grid = inner.shape, inner.dtype, inner.grid
         self.contiguous, self.format, self.path = False, inner.format, inner.path
-        self._key = (inner.format, inner.path, generation)
+        self._key = (_number_of(inner), generation)
 
     def read(self, region: Region, out: np.ndarray[Any, Any], scratch: np.ndarray[Any, Any]) -> None:
         """Fill ``out`` from chunks that are held, decoding those that are not."""

@@ -37,6 +37,7 @@ class _Hdf5(FileStored):
     def __init__(self, layout: Layout, access: Access = READ) -> None:
         self._found(layout.path, layout.generation, access)
         self.layout = layout
+        self.member = layout.member
         self.dtype = layout.dtype
         self.order = layout.order
         self.shape = self._user(layout.shape)
@@ -229,6 +230,7 @@ class ContiguousHdf5(FlatStored):
             access=access if access.inplace else replace(access, inplace=None),
         )
         self.layout = layout
+        self.member = layout.member
 
     def reopen(self) -> FileStored:
         """Open the data set again, as it is now."""
