@@ -15,15 +15,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from bench.harness import Data
 
-__all__ = ["DATASETS", "TINY", "Layout", "frames", "make", "many", "square", "wide"]
+__all__ = ["DATASETS", "TINY", "Layout", "cube", "frames", "make", "many", "square", "vector", "wide"]
 
 TINY = 1 << 16  # bytes of an input in the tests and before the memory is measured
+RECORD = np.dtype([("x", "<f8"), ("place", "<i8")])
 FULL = 64 << 20  # sizes from here on get real chunks; below, small ones, so that tiny runs still have many
 
 
@@ -33,12 +34,17 @@ class Layout:
 
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
-    dtype: str = "<f8"
+    dtype: str | np.dtype[Any] = "<f8"
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole array."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+Maker = Callable[[Data, Path], None]
+Sizes = Callable[[int], Layout]
+Values = Callable[[Layout, int, slice], np.ndarray[Any, Any]]
 
 
 def square(size: int) -> Layout:
@@ -79,11 +85,59 @@ def many(size: int) -> Layout:
     return Layout((count * edge,), (edge,))
 
 
+def vector(share: int, dtype: str | np.dtype[Any] = "<f8") -> Sizes:
+    """Return the layout of a vector of ``1 / share`` elements for each byte of the size, in chunks of 10**6.
+
+    >>> vector(10)(10**9)
+    Layout(shape=(100000000,), chunks=(1000000,), dtype='<f8')
+    """
+    return lambda size: Layout((max(64, size // share),), (10**6 if size >= FULL else 1000,), dtype)
+
+
+def cube(size: int) -> Layout:
+    """Return a cube of f8 of about twice ``size`` bytes.
+
+    >>> cube(10**9)
+    Layout(shape=(630, 630, 630), chunks=(2, 630, 630), dtype='<f8')
+    """
+    edge = round((size / 4) ** (1 / 3))
+    return Layout((edge, edge, edge), (2, edge, edge))
+
+
 def _normal(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
     rng = np.random.default_rng([seed, rows.start])
     values = rng.standard_normal((rows.stop - rows.start, *layout.shape[1:]))
     np.ldexp(np.rint(np.ldexp(values, 16, out=values), out=values), -16, out=values)
     return values
+
+
+def _precise(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
+    """Return normal deviates of full precision: hardly any value comes twice."""
+    rng = np.random.default_rng([seed, rows.start])
+    return rng.standard_normal((rows.stop - rows.start, *layout.shape[1:]))
+
+
+def _records(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
+    """Return records of the keys of `_precise` and of their places."""
+    values = np.empty(rows.stop - rows.start, layout.dtype)
+    values["x"], values["place"] = _precise(layout, seed, rows), np.arange(rows.start, rows.stop)
+    return values
+
+
+def _thousand(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng([seed, rows.start])
+    return np.asarray(rng.integers(0, 1000, rows.stop - rows.start), layout.dtype)
+
+
+def _tenth(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
+    """Return whole numbers below a tenth of their count."""
+    rng = np.random.default_rng([seed, rows.start])
+    return np.asarray(rng.integers(0, layout.shape[0] // 10, rows.stop - rows.start), layout.dtype)
+
+
+def _spread(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
+    """Return as many distinct values as `_tenth`, all over the range of int32."""
+    return (_tenth(layout, seed, rows).astype("<u4") * np.uint32(2654435761)).view("<i4")
 
 
 def _counts(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
@@ -96,14 +150,9 @@ def _counts(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
 
 def _row_blocks(layout: Layout) -> Iterator[slice]:
     """Yield the rows of one row of chunks at a time (of many chunks, for a vector)."""
-    step = layout.chunks[0] * (250 if len(layout.shape) == 1 else 1)
+    step = layout.chunks[0] * (max(1, min(250, 2**20 // layout.chunks[0])) if len(layout.shape) == 1 else 1)
     for start in range(0, layout.shape[0], step):
         yield slice(start, min(start + step, layout.shape[0]))
-
-
-Maker = Callable[[Data, Path], None]
-Sizes = Callable[[int], Layout]
-Values = Callable[[Layout, int, slice], np.ndarray[Any, Any]]
 
 
 def _npy(sizes: Sizes, seed: int, values: Values = _normal) -> Maker:
@@ -117,7 +166,15 @@ def _npy(sizes: Sizes, seed: int, values: Values = _normal) -> Maker:
     return write
 
 
-def _zarr(source: str, sizes: Sizes, *, blosc: bool, chunks: Sizes | None = None, shards: int | None = None) -> Maker:
+def _zarr(
+    source: str,
+    sizes: Sizes,
+    *,
+    blosc: bool,
+    cname: Literal["lz4", "zstd"] = "lz4",
+    chunks: Sizes | None = None,
+    shards: int | None = None,
+) -> Maker:
     """Return a maker of a Zarr v3 copy of an npy input; ``shards`` is in chunks a side."""
 
     def write(data: Data, path: Path) -> None:
@@ -125,7 +182,8 @@ def _zarr(source: str, sizes: Sizes, *, blosc: bool, chunks: Sizes | None = None
         from zarr.codecs import BloscCodec
 
         layout, values = (chunks or sizes)(data.size), data.load(source)
-        codec = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle") if blosc else None
+        level = {"lz4": 5, "zstd": 3}[cname]
+        codec = BloscCodec(cname=cname, clevel=level, shuffle="shuffle") if blosc else None
         with ExitStack() as stack:
             if find_spec("zarrs"):
                 stack.enter_context(zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}))
@@ -152,6 +210,19 @@ def _blosc2(source: str, *, clevel: int) -> Maker:
 
         cparams = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=clevel)
         blosc2.asarray(np.array(data.load(source)), urlpath=str(path), mode="w", cparams=cparams)
+
+    return write
+
+
+def _parquet(source: str, compression: Literal["lz4", "uncompressed", "zstd"]) -> Maker:
+    """Return a maker of a Parquet copy of a vector, written by polars: a column ``x``, or one for each field."""
+
+    def write(data: Data, path: Path) -> None:
+        import polars as pl
+
+        values = np.array(data.load(source))
+        columns = {"x": values} if values.dtype.names is None else {n: values[n].copy() for n in values.dtype.names}
+        pl.DataFrame(columns).write_parquet(path, compression=compression)
 
     return write
 
@@ -186,6 +257,27 @@ DATASETS: dict[str, tuple[str | None, Maker]] = {
     "x.npy": (None, _npy(_wide_square, 5)),
     "x-squares.zarr": ("x.npy", _zarr("x.npy", _wide_square, blosc=True)),
     "x-rows.zarr": ("x.npy", _zarr("x.npy", wide, blosc=True)),
+    "s100.npy": (None, _npy(vector(10), 7, _precise)),
+    "s100.parquet": ("s100.npy", _parquet("s100.npy", "uncompressed")),
+    "s200.npy": (None, _npy(vector(5), 8, _precise)),
+    "s200.parquet": ("s200.npy", _parquet("s200.npy", "uncompressed")),
+    "s250.npy": (None, _npy(vector(4), 9, _precise)),
+    "s250.parquet": ("s250.npy", _parquet("s250.npy", "uncompressed")),
+    "r100.npy": (None, _npy(vector(10), 10)),
+    "r100-lz4.zarr": ("r100.npy", _zarr("r100.npy", vector(10), blosc=True)),
+    "r100-zstd.zarr": ("r100.npy", _zarr("r100.npy", vector(10), blosc=True, cname="zstd")),
+    "r100-lz4.parquet": ("r100.npy", _parquet("r100.npy", "lz4")),
+    "r100-zstd.parquet": ("r100.npy", _parquet("r100.npy", "zstd")),
+    "keys.npy": (None, _npy(vector(20), 11, _precise)),
+    "records.npy": (None, _npy(vector(20, RECORD), 11, _records)),
+    "records.parquet": ("records.npy", _parquet("records.npy", "uncompressed")),
+    "cube.npy": (None, _npy(cube, 12, _precise)),
+    "thousand.npy": (None, _npy(vector(10, "<i4"), 13, _thousand)),
+    "thousand.parquet": ("thousand.npy", _parquet("thousand.npy", "uncompressed")),
+    "tenth.npy": (None, _npy(vector(10, "<i4"), 14, _tenth)),
+    "tenth.parquet": ("tenth.npy", _parquet("tenth.npy", "uncompressed")),
+    "spread.npy": (None, _npy(vector(10, "<i4"), 14, _spread)),
+    "spread.parquet": ("spread.npy", _parquet("spread.npy", "uncompressed")),
 }
 
 

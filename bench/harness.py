@@ -72,12 +72,17 @@ class Contestant:
     share: float = 1.0  # part of the work it does; its time is divided by it (extrapolated), its answer not checked
     limit: int | None = None  # bytes of anonymous memory it may add at most
     prepare: Run | None = None  # puts what the work changes into the directory, before each run; not timed
+    finish: Callable[[Any], object] | None = None  # brings its answer into the form of NumPy's; not timed
 
     def begin(self, data: Data, place: Path) -> None:
         """Leave ``place`` as a run finds it."""
         clear(place)
         if self.prepare is not None:
             self.prepare(data, place)
+
+    def finished(self, answer: object) -> object:
+        """Return ``answer`` in the form in which it is compared with NumPy's."""
+        return answer if self.finish is None else self.finish(answer)
 
     def missing(self) -> list[str]:
         """Return the modules that it needs and that are not installed."""
@@ -121,7 +126,10 @@ def check(result: object, expected: Oracle, rtol: float) -> None:
     if chunks and isinstance(expected, np.ndarray):  # along which there are most chunks: each is decoded once
         axis = max(range(expected.ndim), key=lambda k: expected.shape[k] / max(1, chunks[k]))
     for part in _slices(expected.shape, expected.dtype.itemsize, axis):
-        np.testing.assert_allclose(found[part], expected[part], rtol=rtol, atol=0)
+        if rtol:
+            np.testing.assert_allclose(found[part], expected[part], rtol=rtol, atol=0)
+        else:
+            np.testing.assert_array_equal(found[part], expected[part])
 
 
 def _slices(shape: Sequence[int], itemsize: int, axis: int) -> list[Any]:

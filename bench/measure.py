@@ -93,7 +93,7 @@ class Runner:
             self._ask("begin", "begun")
             seconds = self._ask("run", "seconds") / self.contestant.share
             if expected is not None and self.contestant.share == 1:
-                check(self._ask("fetch", "answer"), expected, rtol)
+                check(self.contestant.finished(self._ask("fetch", "answer")), expected, rtol)
             self._ask("clear", "cleared")
         except (RunError, AssertionError) as failed:
             self.fail(" ".join(str(failed).split())[:200])

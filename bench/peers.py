@@ -26,7 +26,11 @@ __all__ = [
     "boxes",
     "dask_open",
     "dask_save",
+    "duckdb_open",
+    "parquet_values",
     "pipeline",
+    "polars_save",
+    "polars_scan",
     "row_tiles",
     "sync_tree",
     "tensorstore_create",
@@ -211,3 +215,47 @@ def threaded(work: Callable[[Sequence[slice]], Any], tiles: Sequence[slice], thr
     cuts = [len(tiles) * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, [tiles[i:j] for i, j in pairwise(cuts)]))
+
+
+# --- polars and DuckDB --------------------------------------------------------------------------------
+
+
+def polars_scan(path: str, **options: Any) -> Any:
+    """Open a Parquet file lazily with polars."""
+    import polars as pl
+
+    return pl.scan_parquet(path, **options)
+
+
+def polars_save(frame: Any, path: Path, compression: str = "uncompressed") -> Path:
+    """Run a lazy frame on polars' streaming engine into a Parquet file."""
+    frame.sink_parquet(path, compression=compression, engine="streaming")
+    return path
+
+
+@contextmanager
+def duckdb_open(scratch: Path, memory: int) -> Iterator[Any]:
+    """Connect to DuckDB as its guide to work larger than memory advises; it spills into ``scratch``."""
+    import duckdb
+
+    settings: dict[str, Any] = {
+        "memory_limit": f"{memory >> 20}MiB",
+        "threads": CPUS,
+        "temp_directory": str(scratch),
+        "preserve_insertion_order": False,
+    }
+    with duckdb.connect(config=settings) as connection:
+        yield connection
+
+
+def parquet_values(path: Path, dtype: Any) -> np.ndarray[Any, Any]:
+    """Return a Parquet file as an ndarray: its one column, or its columns as the fields of ``dtype``."""
+    import polars as pl
+
+    frame, kind = pl.read_parquet(path), np.dtype(dtype)
+    if kind.names is None:
+        return np.asarray(frame.to_series().to_numpy(), kind)
+    values = np.empty(frame.height, kind)
+    for name in kind.names:
+        values[name] = frame[name].to_numpy()
+    return values

@@ -18,7 +18,7 @@ from bench.measure import Measured
 __all__ = ["machine", "record", "rewrite", "table"]
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
-PACKAGES = ("numpy", "dask", "zarr", "zarrs", "blosc2", "tensorstore", "numcodecs")
+PACKAGES = ("numpy", "dask", "zarr", "zarrs", "blosc2", "tensorstore", "numcodecs", "polars", "duckdb")
 
 Entry = Mapping[str, Any]
 
