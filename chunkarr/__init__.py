@@ -22,7 +22,7 @@ from chunkarr.array import Array
 from chunkarr.errors import (
     ArrayLockedError, CancelledError, ChunkarrError, CommittedNotAppliedError, CorruptChunkError, ForeignChangeError,
     FormatError, GenerationChangedError, GridError, MemoryBudgetError, MetadataError, MissingChunkError, OptionError,
-    ResumeMismatchError, StaleExpressionError, TargetExistsError, UnsafeInputError, UnsupportedError,
+    ResumeMismatchError, StaleExpressionError, TargetExistsError, TextError, UnsafeInputError, UnsupportedError,
 )
 from chunkarr.functions import (
     abs, absolute, acos, acosh, add, all, allclose, amax, amin, angle, any, append, arange, arccos, arccosh, arcsin,
@@ -58,7 +58,7 @@ __all__ = [
     "Array", "ArrayLockedError", "CancelledError", "ChunkarrError", "CommittedNotAppliedError", "CorruptChunkError",
     "ForeignChangeError", "FormatError", "GenerationChangedError", "GridError", "MemoryBudgetError", "MetadataError",
     "MissingChunkError", "OptionError", "ResumeMismatchError", "StaleExpressionError", "TargetExistsError",
-    "UnsafeInputError", "UnsupportedError", "abs", "absolute", "acos", "acosh", "add", "adopt", "all", "allclose",
+    "TextError", "UnsafeInputError", "UnsupportedError", "abs", "absolute", "acos", "acosh", "add", "adopt", "all", "allclose",
     "amax", "amin", "angle", "any", "append", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
     "arctanh", "argmax", "argmin", "argpartition", "argsort", "argwhere", "around", "array_equal", "array_equiv",
     "array_split", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d",

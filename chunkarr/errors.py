@@ -6,6 +6,7 @@
     ├── FormatError (ValueError)          a file is not what it claims to be
     │   ├── MetadataError                 ... in its metadata
     │   ├── UnsafeInputError              reading it would run code or open other files
+    │   ├── TextError                     a line or field of a text is not what its column holds
     │   └── CorruptChunkError             stored bytes do not match what was written
     │       ├── MissingChunkError (FileNotFoundError)
     │       └── ForeignChangeError        another writer than chunkarr changed them
@@ -42,6 +43,7 @@ __all__ = [
     "ResumeMismatchError",
     "StaleExpressionError",
     "TargetExistsError",
+    "TextError",
     "UnsafeInputError",
     "UnsupportedError",
 ]
@@ -61,6 +63,10 @@ class MetadataError(FormatError):
 
 class UnsafeInputError(FormatError):
     """Reading the file would run code from it or open files outside it."""
+
+
+class TextError(FormatError):
+    """A line or field of a text file is not what its column holds; names file, line and column."""
 
 
 class CorruptChunkError(FormatError):
