@@ -12,7 +12,7 @@ from chunkarr import engine
 from chunkarr.array import Array, as_node, wrap
 from chunkarr.array.expression import evaluate
 from chunkarr.array.saving import Path, write
-from chunkarr.formats.table import create_target, format_of_new, identify, open_stored, split_member
+from chunkarr.formats.table import create_target, format_of_new, identify, open_stored, reopening, split_member
 from chunkarr.ops.sources import full
 from chunkarr.ops.sources import load as load_node
 from chunkarr.settings import durability as default_durability
@@ -136,8 +136,7 @@ def create(
             target.abort()
             raise
     given: dict[str, Any] = {"durability": durability}
-    if identify(split_member(name)[0], format).name == "raw":
-        given |= {"dtype": kind, "shape": extent, "order": options.get("order") or "C"}
+    given |= reopening(identify(split_member(name)[0], format), extent, kind, options)
     return open(name, "r+", format=format, **given)
 
 

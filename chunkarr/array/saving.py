@@ -12,7 +12,15 @@ from chunkarr import engine
 from chunkarr.engine.resuming import Logged
 from chunkarr.engine.unfinished import describe_job, find_unfinished, spare_unfinished
 from chunkarr.errors import UnsupportedError
-from chunkarr.formats.table import create_target, format_of_new, identify, open_stored, place_of_new
+from chunkarr.formats.table import (
+    create_target,
+    format_of_new,
+    identify,
+    open_stored,
+    place_of_new,
+    reopening,
+    split_member,
+)
 from chunkarr.graph import Load, topological
 from chunkarr.ops.layout import reshape, take_basic
 from chunkarr.ops.sources import load
@@ -50,10 +58,8 @@ def write(
     """Write ``node`` to ``path`` and return the node that reads it; see `chunkarr.save`."""
     name = os.fspath(path)
     _store(node, name, format, overwrite, durability, progress, resume, options)
-    if identify(name, format).name != "raw":
-        return load(open_stored(name, "r", format))
-    order = options.get("order") or "C"
-    return load(open_stored(name, "r", "raw", dtype=node.dtype, shape=node.shape, order=order))
+    row = identify(split_member(name)[0], format)
+    return load(open_stored(name, "r", format, **reopening(row, node.shape, node.dtype, options)))
 
 
 def _store(

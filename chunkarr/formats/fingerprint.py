@@ -17,7 +17,13 @@ from chunkarr.formats.runs import plain
 __all__ = ["describe_stored", "digest_of"]
 
 END = 1 << 20  # bytes at each end of a file that are read
-OPTIONS = ("order", "offset", "member", "missing")  # attributes of stored arrays that say what their bytes mean
+OPTIONS = (
+    "order",
+    "offset",
+    "member",
+    "missing",
+    "meaning",
+)  # attributes of stored arrays that say what their bytes mean
 
 
 def describe_stored(stored: Stored) -> dict[str, Any]:

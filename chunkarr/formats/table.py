@@ -22,6 +22,7 @@ __all__ = [
     "open_stored",
     "place_of",
     "place_of_new",
+    "reopening",
     "split_member",
 ]
 
@@ -44,6 +45,7 @@ class Format:
     directory: bool = False  # whether an array is a directory
     members: bool = False  # whether ``::member`` names one of several arrays
     resumable: bool = False  # whether a later run can go on with an unfinished array
+    headless: bool = False  # whether a file does not say what it holds, so that opening it takes what made it
 
 
 def _sniff_npy(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's signature
@@ -56,6 +58,13 @@ def _sniff_nothing(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's 
 
 def _sniff_zarr(path: str, head: bytes) -> bool:
     return not head and any(os.path.isfile(os.path.join(path, mark)) for mark in ZARR_MARKS)
+
+
+def _sniff_mat(path: str, head: bytes) -> bool:
+    """Find the mark of versions 5 to 7.3; a file of version 4 is known by its suffix only."""
+    if head[124:128] in (b"\x00\x02IM", b"\x02\x00MI"):
+        return head[:6] == b"MATLAB" and _sniff_hdf5(path, head)
+    return head[124:128] in (b"\x00\x01IM", b"\x01\x00MI")
 
 
 def _sniff_hdf5(path: str, head: bytes) -> bool:
@@ -101,6 +110,16 @@ FORMATS: tuple[Format, ...] = (
         resumable=True,
     ),
     Format(
+        name="mat",
+        suffixes=(".mat",),
+        sniff=_sniff_mat,
+        module="chunkarr.formats.mat",
+        open_options=("durability", "timeout"),
+        create_options=("version", "codec"),
+        summary="MATLAB: variables of versions 4 to 7.3, x.mat::s/field; written compressed (7) or not (6)",
+        members=True,
+    ),
+    Format(
         name="hdf5",
         suffixes=(".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".nc"),
         sniff=_sniff_hdf5,
@@ -119,6 +138,30 @@ FORMATS: tuple[Format, ...] = (
         create_options=("order",),
         summary="Raw records without a header: dtype=, shape= and offset= say what they are",
         resumable=True,
+        headless=True,
+    ),
+    Format(
+        name="packed",
+        suffixes=(".packed",),
+        sniff=_sniff_nothing,
+        module="chunkarr.formats.packed",
+        open_options=(
+            "layout",
+            "bits",
+            "bitorder",
+            "signed",
+            "shape",
+            "offset",
+            "footer",
+            "row_stride",
+            "row_align",
+            "order",
+            "partial",
+        ),
+        create_options=("layout", "bits", "bitorder", "signed", "row_stride", "row_align", "order"),
+        summary="Packed integers of 1 to 32 bits: layout=, or bits= and bitorder=, and shape= say what they are",
+        resumable=True,
+        headless=True,
     ),
 )
 
@@ -204,6 +247,22 @@ def _by_content(path: str) -> Format | None:
     return next((row for row in FORMATS if row.sniff(path, head)), None)
 
 
+def _by_options(path: str, options: dict[str, Any]) -> Format | None:
+    """Return the format without a header that these options describe, unless the content says otherwise."""
+    name = "packed" if options.keys() & {"layout", "bits"} else "raw" if "dtype" in options else None
+    if name is None or os.path.isdir(path) or _by_content(path) is not None:
+        return None
+    return _named(name)
+
+
+def reopening(row: Format, shape: Shape, dtype: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what opening a file takes besides its name, that was created with ``options``."""
+    if not row.headless:
+        return {}
+    given = {"shape": shape, "dtype": dtype, **options}
+    return {name: value for name, value in given.items() if name in row.open_options and value is not None}
+
+
 def _head(path: str) -> bytes:
     """Return the first bytes of a file; none of a directory."""
     if os.path.isdir(path):
@@ -235,7 +294,8 @@ def open_stored(path: str, mode: str = "r", format: str | None = None, **options
     mode
         "r", or "r+" to change the array.
     format
-        The name of a format; by default the content says, then ``dtype=`` (it is raw), then the suffix.
+        The name of a format; by default the content says, then ``dtype=`` (it is raw) and ``layout=`` or ``bits=``
+        (it is packed), then the suffix.
     **options
         What the format's `open` takes.
 
@@ -251,8 +311,7 @@ def open_stored(path: str, mode: str = "r", format: str | None = None, **options
     file, member = split_member(path)
     if not os.path.exists(file) and "://" not in file and not fsio.restore(file):
         raise FileNotFoundError(2, os.strerror(2), file)
-    raw = format is None and "dtype" in options and not os.path.isdir(file) and _by_content(file) is None
-    row = _named("raw") if raw else identify(file, format)
+    row = (_by_options(file, options) if format is None else None) or identify(file, format)
     _check_options(row, options, row.open_options, "opening")
     place, within = _locate(row, file, member)
     if row.name == "raw" and "dtype" not in options:

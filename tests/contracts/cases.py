@@ -35,6 +35,7 @@ class Case:
     create: Options = no_options  # of create_target
     open: Options = no_options  # of open_stored
     dtypes: st.SearchStrategy[np.dtype] = field(default_factory=dtypes)  # what it can hold
+    fit: Callable[[np.ndarray], np.ndarray] = lambda values: values  # to values that it can hold
 
     def path(self, directory: os.PathLike[str] | str) -> str:
         """Return where the suite puts the array."""
@@ -76,6 +77,16 @@ def without_text() -> st.SearchStrategy[np.dtype]:
     return dtypes().filter(lambda dtype: dtype.kind != "U")
 
 
+def packed(**options: Any) -> dict[str, Any]:
+    """Return a case of integers of 12 or 13 bits."""
+    return {
+        "create": lambda shape, dtype: options,
+        "open": lambda shape, dtype: {"shape": shape, **options},
+        "dtypes": st.just(np.dtype("u2")),
+        "fit": lambda values: np.abs(values).astype("u2") & 0xFFF,
+    }
+
+
 CASES: tuple[Case, ...] = (
     Case("npy", "npy", ".npy"),
     Case("npy-fortran", "npy", ".npy", create=fortran),
@@ -93,4 +104,7 @@ CASES: tuple[Case, ...] = (
     Case("zarr-shards", "zarr", ".zarr", create=sharded),
     Case("hdf5", "hdf5", ".h5", dtypes=without_text()),
     Case("hdf5-gzip", "hdf5", ".h5", create=chunked(codec="gzip"), dtypes=without_text()),
+    Case("packed", "packed", ".packed", **packed(layout="raw12")),
+    Case("packed-stream", "packed", ".packed", **packed(bits=13, bitorder="big")),
+    Case("packed-fortran", "packed", ".packed", **packed(bits=12, bitorder="little", row_align=32, order="F")),
 )
