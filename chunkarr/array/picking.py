@@ -8,22 +8,25 @@ from typing import Any, Self
 
 import numpy as np
 
-from chunkarr import engine
+from chunkarr import engine, settings
 from chunkarr.advanced import parse_advanced
 from chunkarr.array.expression import Expression, as_node
 from chunkarr.errors import UnsupportedError
 from chunkarr.graph import Node
 from chunkarr.grid import Grid
+from chunkarr.lookups import Advanced, Group, Lookup
 from chunkarr.ops import elementwise
 from chunkarr.ops.compressing import Hits, compress, count_runs, run_grid
+from chunkarr.ops.fetching import take_far
 from chunkarr.ops.gathering import take_advanced
-from chunkarr.ops.layout import reshape, take_basic
+from chunkarr.ops.layout import broadcast_to, reshape, take_basic
 from chunkarr.ops.sources import indices
 from chunkarr.selection import is_basic, parse_key
 
 __all__ = ["Picking", "pick", "take_where", "truth", "with_values"]
 
 LARGE = 1 << 20  # elements of a mask from which on it is never held whole
+HELD = 24  # bytes that looking one index up holds
 
 
 class Picking(Expression):
@@ -40,9 +43,11 @@ class Picking(Expression):
         if out is not None:
             raise TypeError("take: out= is not supported by the method; use chunkarr.take")
         node, at = _on_axis(self._node, axis)
+        before = (slice(None),) * at
+        if isinstance(indices, Expression) and _are_far(node, (*before, indices)):
+            return self._with(_picked_far(node, (*before, _far_places(indices, node.shape[at], mode))))
         places = _places(indices, node.shape[at], mode)
-        key = (slice(None),) * at + (places if places.ndim else places.item(),)
-        return self._with(_picked(node, key))
+        return self._with(_picked(node, (*before, places if places.ndim else places.item())))
 
     def compress(self, condition: Any, axis: int | None = None, out: None = None) -> Self:
         """Return the slices along an axis where a condition, which may be shorter, is true; flattened if it is None."""
@@ -90,6 +95,14 @@ def _places(given: Any, size: int, mode: str) -> np.ndarray[Any, Any]:
     return places
 
 
+def _far_places(given: Any, size: int, mode: str) -> Any:
+    """Return an Array of the indices that `take` means, or raise what NumPy raises for its arguments."""
+    np.empty(1).take(np.empty(0, given.dtype), mode=mode)  # type: ignore[call-overload]
+    if mode == "raise" or not size:
+        return given
+    return given % size if mode == "wrap" else np.clip(given, 0, size - 1)
+
+
 def _picked(node: Node, key: Any) -> Node:
     if is_basic(key):
         return take_basic(node, parse_key(key, node.shape))
@@ -108,16 +121,19 @@ def truth(node: Node) -> Node:
 def pick(array: Expression, key: Any) -> Node:
     """Return the node of ``array[key]`` for a key that is not basic; Arrays in it are computed.
 
-    A large mask alone is not: it is counted, block by block, so that the shape is known.
+    A large mask alone is not: it is counted, block by block, so that the shape is known. Nor are indices that do
+    not fit the budget together with what they select: these are looked up when the result is.
 
     Raises
     ------
     IndexError, ValueError
-        As NumPy raises them.
-    MemoryBudgetError
-        If the index arrays do not fit the budget.
+        As NumPy raises them; for indices that do not fit the budget when they are looked up.
+    UnsupportedError
+        If a mask stands beside such indices.
     """
     node = array._node  # noqa: SLF001
+    if _are_far(node, key):
+        return _picked_far(node, key if isinstance(key, tuple) else (key,))
     mask = key[0] if isinstance(key, tuple) and len(key) == 1 else key
     if isinstance(mask, Expression | np.ndarray) and mask.dtype == bool and mask.ndim and mask.size > LARGE:
         if mask.shape != array.shape[: mask.ndim]:
@@ -125,6 +141,41 @@ def pick(array: Expression, key: Any) -> Node:
         (result,) = take_where([node], as_node(mask))
         return result
     return take_advanced(node, parse_advanced(with_values(key), array.shape))
+
+
+def _are_far(node: Node, key: Any) -> bool:
+    """Say whether a key has indices, computed by Arrays, that do not fit the budget together with what they select."""
+    items = key if isinstance(key, tuple) else (key,)
+    size = max((i.size for i in items if isinstance(i, Expression) and i.dtype.kind in "iu" and i.ndim), default=0)
+    row = math.prod(node.shape[len(items) :]) * node.dtype.itemsize
+    return 2 * size * (HELD + row) > settings.budget()
+
+
+def _picked_far(node: Node, key: tuple[Any, ...]) -> Node:
+    """Return ``node[key]`` for index arrays larger than memory: the key is understood with one index for each."""
+    arrays: list[Node] = []
+    stood = []
+    for item in key:
+        listed = isinstance(item, list) or (isinstance(item, Expression | np.ndarray) and item.ndim)
+        if listed:
+            given = as_node(item)
+            if given.dtype.kind == "b":
+                raise UnsupportedError("a mask beside index arrays larger than memory; take its nonzero() first")
+            if given.dtype.kind not in "iu":
+                raise IndexError("arrays used as indices must be of integer (or boolean) type")
+            arrays.append(given)
+        stood.append(np.zeros((1,) * arrays[-1].ndim, np.int64) if listed else item)
+    one = parse_advanced(tuple(stood), node.shape)
+    extent = np.broadcast_shapes(*(array.shape for array in arrays))
+    size = (math.prod(extent),)
+    flat = [reshape(broadcast_to(array, extent), size) for array in arrays]
+    axes = [axis for item, axis in one.placed() if isinstance(item, Lookup)]
+    lookups = (Lookup(0, number) for number in range(len(axes)))
+    items = tuple(next(lookups) if isinstance(item, Lookup) else item for item in one.items)
+    group = Group(tuple(axes), tuple(range(len(extent))), ())
+    after = one.place + len(one.extent)
+    shape = (*one.shape[: one.place], *extent, *one.shape[after:])
+    return take_far(node, Advanced(node.shape, items, (group,), extent, one.place, shape), [flat])
 
 
 def take_where(nodes: list[Node], mask: Node) -> list[Node]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from chunkarr.engine.collection import put_returned, run_collect
 from chunkarr.engine.contraction import one_blas_thread, run_contract
+from chunkarr.engine.fetching import Routed, run_fetch, run_route
 from chunkarr.engine.reserve import RESERVE, trim
 from chunkarr.engine.resuming import Logged
 from chunkarr.engine.schedule import HERE, Run, Scheduler, call_tasks, scheduler
@@ -29,6 +30,7 @@ from chunkarr.ops.layout import take_basic
 from chunkarr.ops.sources import load
 from chunkarr.plan.collecting import CollectStage
 from chunkarr.plan.contracting import ContractStage
+from chunkarr.plan.fetching import FetchStage, RouteStage
 from chunkarr.plan.planner import Output, plan, scratch_tile
 from chunkarr.plan.program import Flags
 from chunkarr.plan.reducing import ReduceStage
@@ -230,6 +232,10 @@ def _execute(planned: Plan, targets: Sequence[Target], who: Scheduler, progress:
                     results[stage.results[0].key] = _as_stored(target)
             elif isinstance(stage, SortStage):
                 events.update(_run_sort_stage(stage, results, run, who, str(number)))
+            elif isinstance(stage, RouteStage):
+                routed = _run_route_stage(stage, results, run, who, str(number), events)
+            elif isinstance(stage, FetchStage):
+                events.update(_run_fetch_stage(stage, routed, results, run, who, str(number)))
             elif isinstance(stage, ReduceStage):
                 events.update(_run_reduce_stage(stage, results, run, who, str(number)))
     except BaseException:
@@ -328,6 +334,36 @@ def _run_sort_stage(
     calls = _batches(stage.boxes.size, stage.tasks)
     answers = call_tasks(run, (bound, values, places), run_sort, calls, stage.workers, who, label)
     results[stage.results[0].key] = merged(stage, values, places, [s for found, _ in answers for s in found])
+    return [(event, None) for _, seen in answers for event in seen]
+
+
+def _run_route_stage(
+    stage: RouteStage,
+    results: Mapping[int, Stored],
+    run: Run,
+    who: Scheduler,
+    label: str,
+    events: dict[tuple[str, str], None],
+) -> Routed:
+    """Sort indices by slab, block by block."""
+    bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
+    assert stage.routes is not None
+    routed = Routed(stage.routes)
+    calls = _batches(stage.boxes.size, stage.tasks)
+    answers = call_tasks(run, (bound, routed), run_route, calls, stage.workers, who, label)
+    routed.starts = np.stack([starts for found, _ in answers for starts in found])
+    events.update((event, None) for _, seen in answers for event in seen)
+    return routed
+
+
+def _run_fetch_stage(
+    stage: FetchStage, routed: Routed, results: dict[int, Stored], run: Run, who: Scheduler, label: str
+) -> list[tuple[tuple[str, str], None]]:
+    """Fetch rows slab by slab; the result puts them in order when it is read."""
+    bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
+    calls = _batches(stage.boxes.size, stage.tasks)
+    answers = call_tasks(run, (bound, routed), run_fetch, calls, stage.workers, who, label)
+    results[stage.results[0].key] = routed.fetched()
     return [(event, None) for _, seen in answers for event in seen]
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "file_generation",
     "plain",
     "read_block",
+    "seen_plain",
     "staging",
     "write_block",
 ]
@@ -202,6 +203,11 @@ def _views(array: Array, place: _Place, axis: int) -> Iterator[Any]:
         unit = flat.nbytes // place.calls(axis)
         return (flat[at : at + unit] for at in range(0, flat.nbytes, unit))
     return (fsio.bytes_of(array[index]) for index, _ in place.walk(axis))
+
+
+def seen_plain(block: Array) -> Array:
+    """Return a view of ``block`` that NumPy copies byte by byte, padding included."""
+    return block.view(plain(block.dtype)) if block.dtype.itemsize else block
 
 
 def read_block(source: Source, offset: int, shape: Shape, region: Region, *, out: Array, scratch: Array) -> None:

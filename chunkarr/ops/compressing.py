@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chunkarr.formats.runs import seen_plain
 from chunkarr.graph import Kernel, Node
 from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, region_slices, tiles, whole
-from chunkarr.ops.gathering import PIECE, Collect, seen_plain
+from chunkarr.ops.gathering import PIECE, Collect
 from chunkarr.ops.layout import reshape
 from chunkarr.ops.scans import materialise
 from chunkarr.ops.sources import CELL, full

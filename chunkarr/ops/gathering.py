@@ -2,7 +2,8 @@
 
 A block of the result needs the smallest region that holds its elements. Where that is small the blocks
 are computed as those of any other operation, and the result may be larger than memory. Else every box of the
-source that holds wanted elements is read once, and they go to their places in a result in memory.
+source that holds wanted elements is read once, and they go to their places in a result in memory, or through
+scratch where that does not fit (`chunkarr.ops.fetching`).
 """
 
 from __future__ import annotations
@@ -12,28 +13,23 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from chunkarr.buffers import memory_error
-from chunkarr.formats.runs import plain
+from chunkarr.formats.runs import seen_plain
 from chunkarr.graph import Barrier, Kernel, Node
 from chunkarr.grid import Grid, Region, Shape, intersect, region_size, whole
 from chunkarr.lookups import Advanced, Lookup, Part
+from chunkarr.ops.fetching import take_far
 from chunkarr.ops.layout import take_basic
-from chunkarr.ops.sources import CELL, full
+from chunkarr.ops.sources import CELL, constant, full
 from chunkarr.selection import Stride
 from chunkarr.settings import budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["PIECE", "Collect", "Gather", "Indexed", "seen_plain", "take_advanced"]
+__all__ = ["PIECE", "Collect", "Gather", "Indexed", "take_advanced"]
 
 Block = np.ndarray[Any, Any]
 PIECE = 1 << 15  # elements that are moved at a time: their indices stay in cache, and take memory
-
-
-def seen_plain(block: Block) -> Block:
-    """Return a view of ``block`` that NumPy copies byte by byte, padding included."""
-    return block.view(plain(block.dtype)) if block.dtype.itemsize else block
 
 
 class Gather(Kernel):
@@ -221,29 +217,22 @@ class Indexed(Collect):
 
 
 def take_advanced(node: Node, advanced: Advanced) -> Node:
-    """Return ``node[key]`` of a parsed key with index arrays.
-
-    Raises MemoryBudgetError if the index arrays themselves do not fit.
-    """
+    """Return ``node[key]`` of a parsed key with index arrays in memory."""
     if 0 in advanced.shape:
         return full(advanced.shape, np.zeros((), node.dtype)[()], node.dtype)
     if not advanced.groups:  # booleans alone
         return take_basic(node, tuple(i for i in advanced.items if not isinstance(i, Lookup)))
     allowed = budget()
-    if 2 * advanced.nbytes > allowed:
-        raise memory_error(
-            f"indexing with arrays for {advanced.extent} places",
-            2 * advanced.nbytes,
-            allowed,
-            "index with a part of them",
-        )
     grid = _result_grid(node, advanced)
     gather = Gather(node.dtype, advanced)
-    near = region_size(advanced.span()) * node.dtype.itemsize <= CELL
+    near = region_size(advanced.span()) * node.dtype.itemsize <= min(CELL, allowed // 8)
     together = near or _together(gather, grid)
     fits = 2 * (math.prod(advanced.shape) * node.dtype.itemsize + advanced.nbytes) <= allowed
-    lazy = near or (together and (advanced.ascending or not fits))
-    return Node(gather if lazy else Indexed(node.dtype, advanced), (node,), grid)
+    if near or (together and (advanced.ascending or not fits)):
+        return Node(gather, (node,), grid)
+    if fits:
+        return Node(Indexed(node.dtype, advanced), (node,), grid)
+    return take_far(node, advanced, [[constant(array) for array in group.arrays] for group in advanced.groups])
 
 
 def _result_grid(node: Node, advanced: Advanced) -> Grid:
@@ -267,10 +256,11 @@ def _together(gather: Gather, grid: Grid) -> bool:
     advanced = gather.advanced
     first, last = advanced.place, advanced.place + len(advanced.extent)
     corner = [grid.bounds(axis, 0) for axis in range(len(grid.shape))]
+    limit = min(4 * CELL, budget() // 8)
     for index in np.ndindex(grid.counts[first:last]):
         bounds = [grid.bounds(first + k, i) for k, i in enumerate(index)]
         (need,) = gather.needs((*corner[:first], *bounds, *corner[last:]))
         assert need is not None
-        if region_size(need) * gather.dtype.itemsize > 4 * CELL and any(b - a > 1 for a, b in bounds):
+        if region_size(need) * gather.dtype.itemsize > limit and any(b - a > 1 for a, b in bounds):
             return False
     return True

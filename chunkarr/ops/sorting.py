@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chunkarr.formats.runs import seen_plain
 from chunkarr.graph import Barrier, Kernel, Node
 from chunkarr.grid import Grid, Region, Shape, whole
-from chunkarr.ops.gathering import seen_plain
 from chunkarr.ops.layout import transpose
 from chunkarr.ops.ordering import Ordering, ordering_of
 from chunkarr.settings import budget, workers

@@ -18,6 +18,7 @@ from chunkarr.errors import MemoryBudgetError
 from chunkarr.graph import Barrier, Load, Node, topological
 from chunkarr.grid import Grid, Region, Shape, bounding, shift, whole
 from chunkarr.ops.contract import EDGE, Contract
+from chunkarr.ops.fetching import Fetch
 from chunkarr.ops.gathering import Collect
 from chunkarr.ops.reduce import Reduce
 from chunkarr.ops.scans import Materialise
@@ -26,6 +27,7 @@ from chunkarr.plan.blocks import choose_blocks
 from chunkarr.plan.collecting import plan_collection
 from chunkarr.plan.contracting import ContractStage, first_panel, panels, plan_contraction
 from chunkarr.plan.cutting import copied, costly, cut_sources, split_reads
+from chunkarr.plan.fetching import plan_fetch
 from chunkarr.plan.fuse import NARROW, flatten
 from chunkarr.plan.reducing import ReduceStage, plan_reduction
 from chunkarr.plan.sorting import plan_sort
@@ -140,6 +142,8 @@ def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: State) ->
         plan_collection(first, asked[id(first)], state, direct=False)
     elif isinstance(first.op, Sort):
         plan_sort(first, state)
+    elif isinstance(first.op, Fetch):
+        plan_fetch(first, state)
     else:
         _plan_materialise(first, asked[id(first)], state)
 
