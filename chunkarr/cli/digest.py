@@ -6,38 +6,27 @@ from typing import Any
 
 import click
 
-from chunkarr.cli.options import (
-    as_dtype,
-    as_json,
-    describe_dtype,
-    holds_raw_records,
-    memory_option,
-    raw_options,
-    source_options,
-)
+from chunkarr.cli.formats import fitting, source_flags
+from chunkarr.cli.options import as_json, describe_dtype, memory_option
 
 __all__ = ["command"]
 
 
 @click.command("digest")
 @click.argument("sources", nargs=-1, required=True)
-@click.option("--dtype", type=as_dtype, metavar="DTYPE", help="Element type of raw records.")
-@raw_options
+@source_flags
 @memory_option()
 @click.option("--json", "json", is_flag=True, help="Print JSON.")
-def command(
-    sources: tuple[str, ...], dtype: Any, shape: Any, offset: int | None, order: str | None, json: bool
-) -> None:
+def command(sources: tuple[str, ...], options: dict[str, Any], json: bool) -> None:
     """Print a digest of the shape, dtype and values of each of SOURCES.
 
-    It is the same for the same array in any format, with any chunks and byte order. Options of raw records apply to
-    those that are raw.
+    It is the same for the same array in any format, with any chunks and byte order. Options apply to those whose
+    format takes them.
     """
     from chunkarr import io
 
-    raw = source_options(dtype=dtype, shape=shape, offset=offset, order=order)
     for source in sources:
-        array = io.open(source, **(raw if holds_raw_records(source) else {}))
+        array = io.open(source, **fitting(source, options))
         digest = array.digest(progress=True)
         if json:
             record = {"path": source, "digest": digest, "shape": list(array.shape)}

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from chunkarr.cli.options import as_dtype, as_json, describe_dtype, raw_options, source_options
+from chunkarr.cli.formats import source_flags
+from chunkarr.cli.options import as_json, describe_dtype
 from chunkarr.settings import format_bytes
 
 __all__ = ["command"]
@@ -15,17 +16,16 @@ __all__ = ["command"]
 
 @click.command("info")
 @click.argument("source")
-@click.option("--dtype", type=as_dtype, metavar="DTYPE", help="Element type of raw records.")
-@raw_options
+@source_flags
 @click.option("--json", "json", is_flag=True, help="Print JSON.")
-def command(source: str, dtype: Any, shape: Any, offset: int | None, order: str | None, json: bool) -> None:
+def command(source: str, options: dict[str, Any], json: bool) -> None:
     """Say what SOURCE holds; its values are not read.
 
     A member of a file is named as in file.h5::/group/x.
     """
     from chunkarr.formats.table import open_stored
 
-    stored = open_stored(source, **source_options(dtype=dtype, shape=shape, offset=offset, order=order))
+    stored = open_stored(source, **options)
     chunks = None if stored.contiguous else stored.grid.steps
     size = math.prod(stored.shape)
     record = {

@@ -17,11 +17,8 @@ __all__ = [
     "as_json",
     "as_shape",
     "describe_dtype",
-    "holds_raw_records",
     "job_options",
     "memory_option",
-    "raw_options",
-    "source_options",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -69,30 +66,6 @@ def as_dtype(text: str) -> Any:
     return dtype
 
 
-def raw_options(command: Command) -> Command:
-    """Add the options that say how raw records lie in a file, but for their dtype."""
-    for option in (
-        click.option("--order", type=click.Choice(["C", "F"]), help="Order of raw records.  [default: C]"),
-        click.option("--offset", type=click.IntRange(0), help="Bytes before raw records.  [default: 0]"),
-        click.option(
-            "--shape", type=as_shape, metavar="N,N,...", help="Shape of raw records; -1 once for what the file holds."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def source_options(**given: Any) -> dict[str, Any]:
-    """Return the options of a source that were given.
-
-    Examples
-    --------
-    >>> source_options(shape=None, offset=0)
-    {'offset': 0}
-    """
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def _set_memory(context: click.Context, _parameter: click.Parameter, value: int | None) -> None:
     """Set the budget until the command ends."""
     if value is not None:
@@ -138,14 +111,3 @@ def as_json(value: dict[str, Any]) -> str:
     import json
 
     return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def holds_raw_records(source: str) -> bool:
-    """Say whether ``source`` is a file that does not tell what it holds."""
-    from chunkarr.errors import FormatError
-    from chunkarr.formats.table import identify, split_member
-
-    try:
-        return identify(split_member(source)[0]).name == "raw"
-    except FormatError:
-        return True

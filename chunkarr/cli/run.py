@@ -25,6 +25,7 @@ __all__ = ["chunkarr", "main", "run"]
 
 KEYWORD = re.compile(
     r"\b(overwrite|dtype|shape|offset|order|format|chunks|shards|codec|resume)=(?:True\b|(?=[ ,;)]|$))"
+    r"|\b(stack|concat)=(?=-?\d)"
 )
 
 
@@ -68,6 +69,15 @@ def _signals(caught: list[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _as_flags(text: str) -> str:
+    """Return an error's text with keywords of Python as options of the command line.
+
+    >>> _as_flags("give overwrite=True, or stack=0")
+    'give --overwrite, or --stack 0'
+    """
+    return KEYWORD.sub(lambda match: f"--{match[1]}" if match[1] else f"--{match[2]} ", text)
+
+
 def _one_line(error: BaseException) -> str:
     """Return what an error says with its notes on one line; its class too where chunkarr did not word it."""
     from chunkarr.errors import ChunkarrError
@@ -78,13 +88,13 @@ def _one_line(error: BaseException) -> str:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         text = ": ".join([" -> ".join(names), error.strerror] if names else [error.strerror])
     words = [text or type(error).__name__, *getattr(error, "__notes__", ())]
-    line = KEYWORD.sub(r"--\1", "; ".join(" ".join(word.split()) for word in words))
+    line = _as_flags("; ".join(" ".join(word.split()) for word in words))
     return line if known else f"{type(error).__name__}: {line}"
 
 
 def _interrupted(error: BaseException) -> str:
     """Return what is said of an interrupt: the notes say what is left."""
-    return "; ".join(["interrupted", *(KEYWORD.sub(r"--\1", note) for note in getattr(error, "__notes__", ()))])
+    return "; ".join(["interrupted", *(_as_flags(note) for note in getattr(error, "__notes__", ()))])
 
 
 def _say(text: str) -> None:

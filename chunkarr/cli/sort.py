@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from chunkarr.cli.exits import resumable
+from chunkarr.cli.formats import source_flags
 from chunkarr.cli.options import as_json, job_options
 
 __all__ = ["command"]
@@ -13,6 +16,7 @@ __all__ = ["command"]
 @click.command("sort")
 @click.argument("source")
 @click.argument("target")
+@source_flags
 @click.option("--axis", type=int, metavar="N", help="Axis along which lines are sorted.  [default: the last]")
 @click.option("--flat", is_flag=True, help="Sort all elements as one line.")
 @click.option("--order", "fields", multiple=True, metavar="FIELD", help="Field of records to compare; several in turn.")
@@ -21,7 +25,7 @@ __all__ = ["command"]
 @job_options
 def command(
     source: str, target: str, axis: int | None, flat: bool, fields: tuple[str, ...], column: int | None, stable: bool,
-    overwrite: bool, resume: bool, dry_run: bool, json: bool, quiet: bool,
+    options: dict[str, Any], overwrite: bool, resume: bool, dry_run: bool, json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Write the elements of SOURCE, sorted, to TARGET.
 
@@ -34,7 +38,8 @@ def command(
     with resumable():
         report = jobs.sort(
             source, target, axis=None if flat else -1 if axis is None else axis, order=fields or None, column=column,
-            stable=stable, overwrite=overwrite, progress=not quiet, dry_run=dry_run, resume=resume, keep=True,
+            stable=stable, source_format=options.pop("format", None), options=options,
+            overwrite=overwrite, progress=not quiet, dry_run=dry_run, resume=resume, keep=True,
         )  # fmt: skip
     if not quiet:
         click.echo(as_json(report.as_dict()) if json else str(report))

@@ -6,14 +6,8 @@ from typing import Any
 
 import click
 
-from chunkarr.cli.options import (
-    as_dtype,
-    as_json,
-    describe_dtype,
-    memory_option,
-    raw_options,
-    source_options,
-)
+from chunkarr.cli.formats import source_flags
+from chunkarr.cli.options import as_json, describe_dtype, memory_option
 
 __all__ = ["command"]
 
@@ -35,13 +29,10 @@ def _as_quantiles(text: str) -> list[float]:
     "--quantile", "quantiles", type=_as_quantiles, metavar="Q,Q,...", default="0.25,0.5,0.75", show_default=True,
     help="Exact quantiles, in 0 ... 1.",
 )  # fmt: skip
-@click.option("--dtype", type=as_dtype, metavar="DTYPE", help="Element type of raw records.")
-@raw_options
+@source_flags
 @memory_option()
 @click.option("--json", "json", is_flag=True, help="Print JSON.")
-def command(
-    source: str, quantiles: list[float], dtype: Any, shape: Any, offset: int | None, order: str | None, json: bool
-) -> None:
+def command(source: str, quantiles: list[float], options: dict[str, Any], json: bool) -> None:
     """Print what SOURCE holds in figures: count, NaN, min, max, mean, std, exact quantiles.
 
     NaN are counted and left out of all other figures. One pass for these, usually two more for the quantiles.
@@ -49,7 +40,7 @@ def command(
     from chunkarr import io
     from chunkarr.functions.stating import statistics
 
-    array = io.open(source, **source_options(dtype=dtype, shape=shape, offset=offset, order=order))
+    array = io.open(source, **options)
     figures = statistics(array, quantiles)
     if json:
         record = {"path": source, "shape": list(array.shape), "dtype": describe_dtype(array.dtype), **figures}

@@ -7,21 +7,21 @@ from typing import Any
 import click
 
 from chunkarr.cli.exits import FAILED
-from chunkarr.cli.options import as_dtype, as_json, memory_option, raw_options, source_options
+from chunkarr.cli.formats import source_flags
+from chunkarr.cli.options import as_json, memory_option
 
 __all__ = ["command"]
 
 
 @click.command("verify")
 @click.argument("source")
-@click.option("--dtype", type=as_dtype, metavar="DTYPE", help="Element type of raw records.")
-@raw_options
+@source_flags
 @memory_option()
 @click.option("--json", "json", is_flag=True, help="Print the report as JSON.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells.")
 @click.pass_context
 def command(
-    context: click.Context, source: str, dtype: Any, shape: Any, offset: int | None, order: str | None,
+    context: click.Context, source: str, options: dict[str, Any],
     json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Read all of SOURCE and list what is not as it was written.
@@ -31,7 +31,7 @@ def command(
     """
     from chunkarr import io
 
-    array = io.open(source, **source_options(dtype=dtype, shape=shape, offset=offset, order=order))
+    array = io.open(source, **options)
     report = array.verify(progress=not quiet)
     if not quiet:
         click.echo(as_json(report.as_dict()) if json else str(report))

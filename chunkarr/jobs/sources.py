@@ -131,10 +131,18 @@ def gather(
             f"{len(names)} sources, from {names[0]} to {names[-1]}, are to be one array: give stack=0 for a new first "
             "axis, or concat=0 for one after another along the first axis"
         )
-    arrays = [io.open(name, format=format, **(options or {})) for name in names]
+    arrays = [_open(name, format, options or {}) for name in names]
     if stack is None and concat is None:
         return arrays[0], names
     return _join(arrays, names, stack, concat), names
+
+
+def _open(name: str, format: str | None, options: Mapping[str, Any]) -> Array:  # noqa: A002 - the user's word
+    try:
+        return io.open(name, format=format, **options)
+    except OptionError as error:
+        error.add_note(f"the source is {name}")
+        raise
 
 
 def _join(arrays: list[Array], names: list[str], new: int | None, along: int | None) -> Array:
@@ -143,9 +151,8 @@ def _join(arrays: list[Array], names: list[str], new: int | None, along: int | N
     word = "concat" if new is None else "stack"
     assert axis is not None, "the caller knows one of them"
     if not -ndim <= axis < ndim:
-        raise OptionError(
-            f"{word}={axis}: {names[0]} has {arrays[0].ndim} axes, so the axis lies in {-ndim} ... {ndim - 1}"
-        )
+        has = f"{names[0]} has {arrays[0].ndim} axes"
+        raise OptionError(f"{word} along axis {axis}: {has}, so it lies in {-ndim} ... {ndim - 1}")
     at = axis % ndim
     fixed = [a.shape if new is not None else (*a.shape[:at], *a.shape[at + 1 :]) for a in arrays]
     for name, array, rest in zip(names, arrays, fixed, strict=True):
@@ -153,4 +160,6 @@ def _join(arrays: list[Array], names: list[str], new: int | None, along: int | N
             but = "" if new is not None else f" but for axis {at}"
             both = f"{name}: has shape {array.shape}, and {names[0]} {arrays[0].shape}"
             raise FormatError(f"{both}; {word}={axis} needs equal shapes{but}")
-    return joining.stack(arrays, at) if new is not None else joining.concatenate(arrays, at)
+    join = joining.concatenate if new is None else joining.stack
+    kinds = {a.dtype for a in arrays}
+    return join(arrays, at, dtype=kinds.pop() if len(kinds) == 1 else None)  # NumPy alone would make it native

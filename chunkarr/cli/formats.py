@@ -1,0 +1,211 @@
+"""Options of formats on the command line: one flag for each option that a row of the table of formats takes.
+
+A new row's options are flags at once; the table here says in words what a flag means and how its value is read.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from chunkarr.cli.options import as_dtype, as_shape
+from chunkarr.errors import FormatError
+from chunkarr.formats.table import FORMATS, Format, format_of_new, identify, split_member
+
+__all__ = ["WORDS", "Word", "as_value", "deal", "fitting", "format_flags", "pairs", "row_of", "source_flags", "takes"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+UNSAID = ("durability", "timeout", "unsafe_inplace", "attributes")  # of programs that change arrays
+
+
+def as_value(text: str) -> Any:
+    """Return what ``text`` says: a number, numbers with commas between them, true, false, none, or itself.
+
+    Examples
+    --------
+    >>> [as_value(text) for text in ("12", "1,2", "yes", "none", ";", "a b", "1e-3")]
+    [12, (1, 2), True, None, ';', 'a b', 0.001]
+    """
+    simple = {"true": True, "yes": True, "false": False, "no": False, "none": None}
+    if text.lower() in simple:
+        return simple[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _as_text(text: str) -> str:
+    r"""Return text in which ``\t`` stands for a tab, as shells cannot write it.
+
+    >>> _as_text(r"\t"), _as_text(";")
+    ('\t', ';')
+    """
+    return text.replace("\\t", "\t").replace("\\n", "\n")
+
+
+def _as_columns(text: str) -> Any:
+    """Return numbers or names with commas between them.
+
+    >>> _as_columns("0,2"), _as_columns("time,x"), _as_columns("3")
+    ((0, 2), ('time', 'x'), (3,))
+    """
+    words = [word.strip() for word in text.split(",")]
+    return tuple(int(word) if word.lstrip("-").isdecimal() else word for word in words)
+
+
+@dataclass(frozen=True)
+class Word:
+    """How an option is said on the command line."""
+
+    help: str
+    read: Callable[[str], Any] = as_value  # the text after the flag -> the value
+    metavar: str = "VALUE"
+
+
+WORDS: dict[str, Word] = {
+    "format": Word("The format of the file, where it does not tell.", str, "NAME"),
+    "dtype": Word("Element type.", as_dtype, "DTYPE"),
+    "shape": Word("Shape; -1 once for what the file holds.", as_shape, "N,N,..."),
+    "offset": Word("Bytes before the first element.", metavar="BYTES"),
+    "order": Word("C or F: whether the last or the first axis varies fastest.", str, "C|F"),
+    "missing": Word("What is read where something is not there.", as_value),
+    "allow_external": Word("Read other files that the file names: true or false.", metavar="BOOL"),
+    "chunks": Word("Shape of the chunks.", as_shape, "N,N,..."),
+    "shards": Word("Shape of the shards.", as_shape, "N,N,..."),
+    "codec": Word("Compression, as blosc:lz4, zstd:3, gzip:1, none.", str),
+    "fill_value": Word("Value of elements that were never written."),
+    "access": Word("How it will be read: rows, columns or cube.", str),
+}
+
+
+def takes(name: str, *verbs: str) -> list[str]:
+    """Return the formats that take an option when they are opened ("open") or created ("create").
+
+    Examples
+    --------
+    >>> takes("shards", "create")
+    ['zarr']
+    """
+    return [row.name for row in FORMATS if any(name in _names(row, verb) for verb in verbs)]
+
+
+def _names(row: Format, verb: str) -> tuple[str, ...]:
+    names = row.create_options if verb == "create" else row.open_options
+    return tuple(name for name in names if name not in UNSAID)
+
+
+def _flag(name: str, verbs: tuple[str, ...]) -> Callable[[Command], Command]:
+    """Return what adds one flag, whose value is read as its word says."""
+    word = WORDS.get(name, Word("An option of the format."))
+
+    def read(_context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        return None if value is None else _read(word, value, parameter)
+
+    text = f"{word.help} ({', '.join(takes(name, *verbs)) or 'any'})"
+    return click.option(f"--{name.replace('_', '-')}", name, metavar=word.metavar, callback=read, help=text)
+
+
+def _read(word: Word, text: str, parameter: click.Parameter) -> Any:
+    try:
+        return word.read(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
+
+
+def pairs(_context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    """Return texts of the form ``name=value`` as a mapping."""
+    found = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not mark or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param=parameter)
+        found[name] = _read(WORDS.get(name, Word("")), value, parameter)
+    return found
+
+
+def source_flags(command: Command) -> Command:
+    """Add a flag for each option of opening, and hand those that were given on as the mapping ``options``."""
+    return _flags(command, ("open",), "options")
+
+
+def format_flags(command: Command) -> Command:
+    """Add a flag for each option of opening or creating; they come as the mapping ``given``, see `deal`."""
+    return _flags(command, ("open", "create"), "given")
+
+
+def _flags(command: Command, verbs: tuple[str, ...], known: str) -> Command:
+    names = sorted({name for row in FORMATS for verb in verbs for name in _names(row, verb)})
+    spelled = {word for option in getattr(command, "__click_params__", ()) for word in option.opts}
+    mine = inspect.signature(command).parameters
+    names = [name for name in names if name not in mine and f"--{name.replace('_', '-')}" not in spelled]
+    names += ["format"] if verbs == ("open",) and "source_format" not in mine else []
+
+    @functools.wraps(command)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        flags = {name: kwargs.pop(name) for name in names}
+        pairs = kwargs.pop("option_pairs")
+        return command(*args, **{known: {**{n: v for n, v in flags.items() if v is not None}, **pairs}}, **kwargs)
+
+    text = "Any other option that the format of SOURCE takes."
+    decorated: Any = click.option(
+        "--option", "option_pairs", metavar="NAME=VALUE", multiple=True, callback=pairs, help=text
+    )(call)
+    for name in reversed(names):
+        decorated = _flag(name, verbs)(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def row_of(source: str, format: str | None, given: Mapping[str, Any]) -> Format:  # noqa: A002 - the user's word
+    """Return the format of a source: raw records where nothing else is known and their dtype was given."""
+    file = split_member(source)[0]
+    if format is None and "dtype" in given and not identified(file):
+        return next(row for row in FORMATS if row.name == "raw")
+    return identify(file, format)
+
+
+def identified(file: str) -> bool:
+    """Say whether the content or the name of a file tells its format."""
+    try:
+        identify(file)
+    except FormatError:
+        return False
+    return True
+
+
+def fitting(source: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that the format of ``source`` takes, where there are several sources."""
+    row = row_of(source, given.get("format"), given)
+    return {name: value for name, value in given.items() if name in (*row.open_options, "format")}
+
+
+def deal(
+    source: str,
+    source_format: str | None,
+    target: str,
+    target_format: str | None,
+    given: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of the source and those of the target; what both take is of the source."""
+    source_row = row_of(source, source_format, given)
+    target_row = format_of_new(target, target_format)
+    options: dict[str, Any] = {}
+    layout: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in source_row.open_options:
+            options[name] = value
+        elif (target_row is not None and name in target_row.create_options) or name == "dtype":
+            layout[name] = value  # the dtype of a source that tells its own: what to convert to
+        else:
+            which = " and ".join(takes(name, "open", "create")) or "no format"
+            kinds = f"SOURCE is {source_row.name}, TARGET {target_row.name if target_row else 'of no known format'}"
+            raise click.UsageError(f"--{name.replace('_', '-')} is an option of {which}; {kinds}")
+    return options, layout
