@@ -107,3 +107,20 @@ def test_sort_from_file_to_file(tmp_path):
     assert command("a.npy", "c.npy", "--flat", "--column", "1") == 2
     assert command("a.npy", "c.npy", "--axis", "2") != 0
     assert not (tmp_path / "c.npy").exists()
+
+
+def test_more_files_than_may_be_open(tmp_path):
+    """Files that are joined are not all open at a time."""
+    resource = pytest.importorskip("resource")
+    for number in range(300):
+        np.save(tmp_path / f"f{number}.npy", np.full((2, 3), number, "i2"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 160, hard))
+    try:
+        report = jobs.convert(str(tmp_path / "f*.npy"), tmp_path / "a.npy", stack=0)
+        again = jobs.append(str(tmp_path / "f?.npy"), tmp_path / "a.npy", stack=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (report.sources, again.shape) == (300, (310, 2, 3))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy")[:, 1, 2], [*range(300), *range(10)])

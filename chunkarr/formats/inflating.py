@@ -295,10 +295,13 @@ class Inflated:
 
     def _input(self, decoder: _Decoder) -> bytes:
         """Return the next bytes of the stream as it lies in the file; none at its end."""
-        fd = self._file.get(self.found)
-        end = self._end(fd)
-        piece = bytearray(min(INPUT, max(0, end - decoder.fed)))
-        fsio.read_into(fd, piece, decoder.fed, self.path)
+        fd = self._file.take(self.found)
+        try:
+            end = self._end(fd)
+            piece = bytearray(min(INPUT, max(0, end - decoder.fed)))
+            fsio.read_into(fd, piece, decoder.fed, self.path)
+        finally:
+            self._file.give()
         decoder.fed += len(piece)
         return bytes(piece)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -301,8 +302,26 @@ def file_generation(path: str) -> tuple[int, int, int]:
     return state.st_size, state.st_mtime_ns, state.st_ino
 
 
+MOST_OPEN = 128  # files that are kept open for reading at a time, where more are read: thousands that are joined
+_open: deque[weakref.ref[Descriptor]] = deque()  # in the order in which they were opened
+
+
+def _keep_open(one: Descriptor) -> None:
+    """Note that a file is open for reading, and close those that have been open longest and are not being read."""
+    _open.append(weakref.ref(one))
+    for _ in range(len(_open) - MOST_OPEN):
+        try:
+            oldest = _open.popleft()()
+        except IndexError:  # another thread was quicker
+            return
+        if oldest is not None and not oldest.close_unused():
+            _open.append(weakref.ref(oldest))
+
+
 class Descriptor:
     """A file's descriptor: opened at first use, closed with its owner, pickled as the path.
+
+    Those that are read from are closed, too, while many others are open, and opened again when they are needed.
 
     Parameters
     ----------
@@ -317,13 +336,16 @@ class Descriptor:
         self._writable = writable
         self._lock = threading.Lock()
         self._fd = -1
+        self._users = 0  # readers that hold the number now
 
     def get(self, generation: tuple[int, int, int] | None = None) -> int:
         """Return the descriptor; the first time, check that the file is still of ``generation``."""
-        if self._fd >= 0:
-            return self._fd
+        fd = self._fd
+        if fd >= 0:
+            return fd
         with self._lock:
-            if self._fd < 0:
+            new = self._fd < 0
+            if new:
                 fd = fsio.open_write(self.path) if self._writable else fsio.open_read(self.path)
                 state = os.fstat(fd)
                 found = (state.st_size, state.st_mtime_ns, state.st_ino)
@@ -335,15 +357,49 @@ class Descriptor:
                     )
                 self._closer = weakref.finalize(self, os.close, fd)
                 self._fd = fd
-        return self._fd
+            fd = self._fd
+        if new and not self._writable:
+            _keep_open(self)
+        return fd
+
+    def take(self, generation: tuple[int, int, int] | None = None) -> int:
+        """Return the descriptor as `get` does; it stays open until `give` is called as often as this."""
+        with self._lock:
+            self._users += 1
+        try:
+            return self.get(generation)
+        except BaseException:
+            self.give()
+            raise
+
+    def give(self) -> None:
+        """End what `take` began."""
+        with self._lock:
+            self._users -= 1
+
+    def close_unused(self) -> bool:
+        """Close it now if nobody is reading; say whether it is closed."""
+        with self._lock:
+            if self._fd >= 0 and not self._users:
+                self._fd = -1
+                self._closer()
+            return self._fd < 0
 
     def read_into(self, buffer: Any, offset: int) -> None:
         """Fill ``buffer`` with the bytes from ``offset`` on; see `fsio.read_into`."""
-        fsio.read_into(self.get(), buffer, offset, self.path)
+        fd = self.take()
+        try:
+            fsio.read_into(fd, buffer, offset, self.path)
+        finally:
+            self.give()
 
     def read_each(self, views: Iterable[Any], offsets: Iterable[int]) -> None:
         """Fill each of ``views`` from the offset of its own; see `fsio.read_each`."""
-        fsio.read_each(self.get(), views, offsets, self.path)
+        fd = self.take()
+        try:
+            fsio.read_each(fd, views, offsets, self.path)
+        finally:
+            self.give()
 
     def write_at(self, buffer: Any, offset: int) -> None:
         """Write all of ``buffer`` at ``offset``."""
