@@ -18,7 +18,7 @@ Sources: kernel.org, V4L2 "10-bit Bayer formats" and following; EMVA, Pixel Form
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import gcd
 from typing import Any
@@ -43,7 +43,7 @@ class Layout:
     name: str  # as messages say it
     bits: int  # of a sample
     nbytes: int  # of a group
-    places: tuple[Bits, ...]  # for each sample of a group
+    places: tuple[Bits, ...] = field(repr=False)  # for each sample of a group
 
     @property
     def samples(self) -> int:

@@ -81,7 +81,7 @@ class Placement:
             if steps[axis] < outer[axis][1] - outer[axis][0]:
                 break
         first = 0
-        if self.inner(region) * samples < wide:
+        if self.inner(region) < -(-q // samples) - p // samples:
             wide, first = self.inner(region) * samples, -p % samples
         for box in Grid(region_shape(region), (*steps, wide), (*(0 for _ in outer), first)):
             yield tuple((a + start, b + start) for (a, b), (start, _) in zip(box, region, strict=True))
