@@ -273,7 +273,7 @@ DATASETS: dict[str, tuple[str | None, Maker]] = {
     "records.parquet": ("records.npy", _parquet("records.npy", "uncompressed")),
     "cube.npy": (None, _npy(cube, 12, _precise)),
     "thousand.npy": (None, _npy(vector(10, "<i4"), 13, _thousand)),
-    "thousand.parquet": ("thousand.npy", _parquet("thousand.npy", "uncompressed")),
+    "thousand.parquet": ("thousand.npy", _parquet("thousand.npy", "zstd")),
     "tenth.npy": (None, _npy(vector(10, "<i4"), 14, _tenth)),
     "tenth.parquet": ("tenth.npy", _parquet("tenth.npy", "uncompressed")),
     "spread.npy": (None, _npy(vector(10, "<i4"), 14, _spread)),

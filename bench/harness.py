@@ -42,7 +42,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Rows:
-    """NumPy's answer too large to hold: computed for a slice of rows when it is compared.
+    """An answer too large to hold: computed or read for a slice of rows when it is compared.
 
     >>> Rows((4,), np.dtype(int), lambda rows: np.arange(4)[rows] * 10)[1:3]
     array([10, 20])
@@ -118,7 +118,7 @@ def check(result: object, expected: Oracle, rtol: float) -> None:
     --------
     >>> check(np.float64(3), np.asarray(3.0), 0)
     """
-    found = _stored(result) if isinstance(result, Path) else np.asarray(result)
+    found = _stored(result) if isinstance(result, Path) else result if isinstance(result, Rows) else np.asarray(result)
     if tuple(found.shape) != expected.shape or found.dtype != expected.dtype:
         raise AssertionError(f"got {found.dtype} {found.shape}, NumPy gives {expected.dtype} {expected.shape}")
     chunks = getattr(found, "chunks", None)

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.harness import Rows
+
 __all__ = [
     "AHEAD",
     "CPUS",
@@ -27,7 +29,7 @@ __all__ = [
     "dask_open",
     "dask_save",
     "duckdb_open",
-    "parquet_values",
+    "parquet_rows",
     "pipeline",
     "polars_save",
     "polars_scan",
@@ -248,14 +250,19 @@ def duckdb_open(scratch: Path, memory: int) -> Iterator[Any]:
         yield connection
 
 
-def parquet_values(path: Path, dtype: Any) -> np.ndarray[Any, Any]:
-    """Return a Parquet file as an ndarray: its one column, or its columns as the fields of ``dtype``."""
+def parquet_rows(path: Path, dtype: Any) -> Rows:
+    """Return the rows of a Parquet file: of its one column, or of its columns as the fields of ``dtype``."""
     import polars as pl
 
-    frame, kind = pl.read_parquet(path), np.dtype(dtype)
-    if kind.names is None:
-        return np.asarray(frame.to_series().to_numpy(), kind)
-    values = np.empty(frame.height, kind)
-    for name in kind.names:
-        values[name] = frame[name].to_numpy()
-    return values
+    frame, kind = pl.scan_parquet(path), np.dtype(dtype)
+
+    def block(rows: slice) -> np.ndarray[Any, Any]:
+        part = frame.slice(rows.start, rows.stop - rows.start).collect()
+        if kind.names is None:
+            return np.asarray(part.to_series().to_numpy(), kind)
+        values = np.empty(part.height, kind)
+        for name in kind.names:
+            values[name] = part[name].to_numpy()
+        return values
+
+    return Rows((frame.select(pl.len()).collect().item(),), kind, block)

@@ -13,7 +13,7 @@ import pytest
 
 from bench.cases import CASES
 from bench.data import DATASETS, make
-from bench.harness import Case, Contestant, Data, check
+from bench.harness import Case, Contestant, Data, Rows, check
 from bench.measure import measure
 from bench.report import record, table
 
@@ -58,6 +58,14 @@ def test_check_refuses_another_answer(tiny: Data) -> None:
         check(expected + 1, expected, 1e-12)
     with pytest.raises(AssertionError, match="NumPy gives int64"):
         check(expected.astype(float), expected, 0)
+
+
+def test_check_refuses_other_rows() -> None:
+    expected = np.array([(1.0, 2), (2.0, 1)], "f8,i8")
+    check(Rows(expected.shape, expected.dtype, lambda rows: expected[rows]), expected, 0)
+    other = expected[::-1].copy()
+    with pytest.raises(AssertionError):
+        check(Rows(other.shape, other.dtype, lambda rows: other[rows]), expected, 0)
 
 
 def test_measuring_in_processes(tiny: Data) -> None:
