@@ -37,6 +37,8 @@ class FlatTarget(Target):
         As in `journal.publish`.
     adopt
         An unfinished sibling of the same file and its lock, to go on with instead of a new one.
+    tail
+        Bytes after the block, zeros at first.
     """
 
     distributable = True
@@ -52,6 +54,7 @@ class FlatTarget(Target):
         overwrite: bool,
         durability: fsio.Durability,
         adopt: tuple[str, int] | None = None,
+        tail: int = 0,
     ) -> None:
         self.path, self.shape, self.dtype, self.order = path, shape, dtype, order
         self.grid = Grid(shape, (1,) * len(shape))
@@ -59,7 +62,7 @@ class FlatTarget(Target):
         self._overwrite, self._durability = overwrite, durability
         fsio.refuse_existing(path, overwrite)
         fsio.sweep(path)
-        size = self.offset + prod(shape) * dtype.itemsize
+        size = self.offset + prod(shape) * dtype.itemsize + tail
         if adopt is not None and os.path.getsize(adopt[0]) != size:
             raise ResumeMismatchError(
                 f"{adopt[0]}: has {os.path.getsize(adopt[0])} B, not {size} B; start without resume"

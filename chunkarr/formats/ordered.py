@@ -232,7 +232,15 @@ class OrderedTarget(Target):
             raise GridError(f"{self.path}: region {region} is not made of whole boxes of {self.grid.steps}")
         for index in self.grid.touching(region):
             box = self.grid.region(index)
-            self._boxes.put(self._number(index), *self.encode(block[region_key(box, region)], box))
+            self.put(self._number(index), block[region_key(box, region)], box)
+
+    def put(self, number: int, block: Array, box: Region) -> None:
+        """Encode and write box ``number``."""
+        self._boxes.put(number, *self.encode(block, box))
+
+    def pieces(self) -> int:
+        """Return how many pieces the boxes are written as."""
+        return self.grid.size
 
     def _number(self, index: Sequence[int]) -> int:
         """Return which box in the file's order is at ``index`` of the grid."""
@@ -252,7 +260,7 @@ class OrderedTarget(Target):
             raise RuntimeError(f"{self.path}: a target is committed or aborted once")
         if self._blank:
             self._fill()
-        parts = self._boxes.in_order(self.grid.size if prod(self.shape) else 0)
+        parts = self._boxes.in_order(self.pieces() if prod(self.shape) else 0)
         head, tail = self.head(parts), self.tail(parts)
         assert len(head) == self._head, "the head has as many bytes as at first"
         self._file.write_at(head, 0)
@@ -269,7 +277,7 @@ class OrderedTarget(Target):
         for index in self.grid.touching(tuple((0, n) for n in self.shape)):
             if self._number(index) not in self._boxes.parts:
                 box = self.grid.region(index)
-                self._boxes.put(self._number(index), *self.encode(np.zeros(region_shape(box), self.dtype), box))
+                self.put(self._number(index), np.zeros(region_shape(box), self.dtype), box)
 
     def abort(self) -> None:
         """Remove the unfinished file; never raises."""

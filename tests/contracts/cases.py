@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chunkarr.formats.contract import Stored, Target
 from chunkarr.formats.table import create_target, open_stored
-from tests.strategies import dtypes
+from tests.strategies import dtypes, numeric_dtypes
 
 __all__ = ["CASES", "Case"]
 
@@ -87,9 +87,22 @@ def packed(**options: Any) -> dict[str, Any]:
     }
 
 
+def matlab_numbers() -> st.SearchStrategy[np.dtype]:
+    """Draw the numbers that MATLAB has classes for."""
+    return numeric_dtypes().filter(lambda dtype: dtype.str[1:] != "f2")
+
+
+def version(name: str) -> Options:
+    """Return what chooses a version of MATLAB's files."""
+    return lambda shape, dtype: {"version": name}
+
+
 CASES: tuple[Case, ...] = (
     Case("npy", "npy", ".npy"),
     Case("npy-fortran", "npy", ".npy", create=fortran),
+    Case("npz", "npz", ".npz"),
+    Case("npz-fortran", "npz", ".npz", create=fortran),
+    Case("npz-deflated", "npz", ".npz", create=lambda shape, dtype: {"codec": "deflate:1"}),
     Case("raw", "raw", ".raw", open=raw_options),
     Case(
         "raw-fortran",
@@ -102,6 +115,8 @@ CASES: tuple[Case, ...] = (
     Case("zarr-zstd", "zarr", ".zarr", create=chunked(codec="zstd")),
     Case("zarr-fortran", "zarr", ".zarr", create=chunked(codec=None, order="F")),
     Case("zarr-shards", "zarr", ".zarr", create=sharded),
+    Case("mat-6", "mat", ".mat", create=version("6"), dtypes=matlab_numbers()),
+    Case("mat-7", "mat", ".mat", create=version("7"), dtypes=matlab_numbers()),
     Case("hdf5", "hdf5", ".h5", dtypes=without_text()),
     Case("hdf5-gzip", "hdf5", ".h5", create=chunked(codec="gzip"), dtypes=without_text()),
     Case("packed", "packed", ".packed", **packed(layout="raw12")),
