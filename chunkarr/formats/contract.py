@@ -6,20 +6,29 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from chunkarr.errors import CorruptChunkError, UnsupportedError
 from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, tiles
 
-__all__ = ["Problem", "Stored", "Target", "Update", "ignore"]
+__all__ = ["Member", "Problem", "Stored", "Target", "Update", "ignore"]
 
 PIECE = 4 << 20  # bytes read at once of an array without chunks
 
 
 def ignore(nbytes: int) -> None:
     """Do nothing: nobody asked how far work is."""
+
+
+class Member(NamedTuple):
+    """An array in a file that can hold several; shape and dtype are None where chunkarr cannot read it."""
+
+    name: str  # what stands after "::" in its path
+    shape: Shape | None
+    dtype: np.dtype[Any] | None
+    note: str = ""  # how it is stored, or why it cannot be read
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,11 @@ class Target(ABC):
     grid: Grid  # unit of writing: a shard, else a chunk, else 1-element boxes where any region can be written
     distributable: bool  # False: only this process may write (HDF5)
     part: str = ""  # the hidden sibling, where a later run can go on with it; "" where it starts over
+
+    @property
+    def unit(self) -> Shape:
+        """Blocks that are written are whole boxes of this shape, but at the array's ends: of ``grid``."""
+        return self.grid.steps
 
     def parts(self, region: Region) -> Iterable[Region]:
         """Return the parts of ``region`` (whole boxes of ``grid``) that are to be written; usually all of it."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from chunkarr.errors import FormatError, GridError, OptionError, UnsupportedError
 from chunkarr.formats import journal
-from chunkarr.formats.contract import Stored, Target
+from chunkarr.formats.contract import Member, Stored, Target
 from chunkarr.formats.file_stored import check_access
 from chunkarr.formats.flat import check_order, check_shape
 from chunkarr.formats.hdf5_access import data_sets, naming, opened
@@ -27,17 +27,9 @@ from chunkarr.formats.runs import file_generation
 from chunkarr.fsio import Durability
 from chunkarr.grid import Shape
 
-__all__ = ["Member", "create", "members", "open"]
+__all__ = ["create", "members", "open"]
 
 AXES = 32  # of a data set; HDF5's limit
-
-
-class Member(NamedTuple):
-    """A data set of a file; shape and dtype are None where chunkarr cannot read it."""
-
-    name: str  # "/group/name"
-    shape: Shape | None
-    dtype: np.dtype[Any] | None
 
 
 def members(path: str) -> list[Member]:
@@ -58,7 +50,7 @@ def members(path: str) -> list[Member]:
     ...     with h5py.File(path, "w") as file:
     ...         file["scan/counts"] = np.zeros((2, 3), ">u2")
     ...     members(path)
-    [Member(name='/scan/counts', shape=(2, 3), dtype=dtype('>u2'))]
+    [Member(name='/scan/counts', shape=(2, 3), dtype=dtype('>u2'), note='')]
     """
     path = os.fspath(path)
     journal.settle(journal.resolve(path))
@@ -69,8 +61,8 @@ def members(path: str) -> list[Member]:
             try:
                 with naming(path, name):
                     layout = describe(dataset, path, name, generation, outside=False, allow_external=False)
-            except (FormatError, UnsupportedError):
-                listed.append(Member(name, None, None))
+            except (FormatError, UnsupportedError) as error:
+                listed.append(Member(name, None, None, str(error)))
                 continue
             shape = layout.shape[::-1] if layout.order == "F" else layout.shape
             listed.append(Member(name, shape, layout.dtype))
@@ -190,7 +182,7 @@ def create(
     ...     target.write(rows, np.ones((4, 3), ">u2"), np.empty(target.scratch_bytes(rows), np.uint8))
     ...     target.commit()
     ...     members(path)
-    [Member(name='/data', shape=(4, 3), dtype=dtype('>u2'))]
+    [Member(name='/data', shape=(4, 3), dtype=dtype('>u2'), note='')]
     """
     path = os.fspath(path)
     kind = np.dtype(dtype)

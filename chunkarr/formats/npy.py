@@ -22,9 +22,10 @@ from chunkarr.formats import journal
 from chunkarr.formats.file_stored import Access, check_access
 from chunkarr.formats.flat import FlatTarget, Order, check_order, check_shape
 from chunkarr.formats.flat_stored import FlatStored
+from chunkarr.formats.runs import Descriptor, Source
 from chunkarr.grid import Shape
 
-__all__ = ["create", "header_bytes", "open"]
+__all__ = ["MAGIC", "create", "header_bytes", "open", "read_header"]
 
 MAGIC = b"\x93NUMPY"
 HEADER_LIMIT = 64 << 10  # bytes
@@ -82,18 +83,31 @@ def open(  # noqa: A001 - every format has an `open`
 
 def _open(path: str, access: Access) -> _NpyStored:
     def look(generation: tuple[int, int, int]) -> _NpyStored:
-        text, offset = _read_header(path, generation[0])
-        shape, dtype, order = _parse(path, text)
-        need, have = prod(shape) * dtype.itemsize, generation[0] - offset
-        if need != have:
-            raise FormatError(
-                f"{path}: header asks {need} B for shape {shape} of dtype {dtype}, file has {have} B of data"
-            )
+        source = Descriptor(path, writable=False)
+        shape, dtype, order, offset = read_header(source, 0, generation[0], path)
         return _NpyStored(
             path, shape, dtype, format="npy", offset=offset, order=order, generation=generation, access=access
         )
 
     return journal.read_stable(journal.resolve(path), look)
+
+
+def read_header(source: Source, start: int, size: int, path: str) -> tuple[Shape, np.dtype[Any], Order, int]:
+    """Return shape, dtype, order and place of the values in the ``size`` bytes of ``source`` from ``start`` on.
+
+    Raises
+    ------
+    FormatError
+        If they are not those of an npy file, or fewer or more than the header says; errors name ``path``.
+    UnsafeInputError
+        If they hold Python objects.
+    """
+    text, offset = _header_text(source, start, size, path)
+    shape, dtype, order = _parse(path, text)
+    need, have = prod(shape) * dtype.itemsize, size - offset
+    if need != have:
+        raise FormatError(f"{path}: header asks {need} B for shape {shape} of dtype {dtype}, file has {have} B of data")
+    return shape, dtype, order, start + offset
 
 
 class _NpyStored(FlatStored):
@@ -117,29 +131,25 @@ def _fitted(header: bytes, length: int) -> bytes:
     return header[:8] + count + header[before:-1].ljust(length - before - 1) + b"\n"
 
 
-def _read_header(path: str, size: int) -> tuple[str, int]:
+def _header_text(source: Source, begin: int, size: int, path: str) -> tuple[str, int]:
     """Return the header's text and the bytes before the data."""
-    fd = fsio.open_read(path)
-    try:
-        start = bytearray(min(12, size))
-        fsio.read_into(fd, start, 0, path)
-        if start[:6] != MAGIC or len(start) < 10:
-            raise FormatError(f"{path}: not an npy file: begins with {bytes(start[:6])!r}, not {MAGIC!r}")
-        version = start[6], start[7]
-        if version not in ((1, 0), (2, 0), (3, 0)):
-            raise FormatError(f"{path}: npy version {version[0]}.{version[1]}, known are 1.0, 2.0 and 3.0")
-        kind, first = ("<H", 10) if version == (1, 0) else ("<I", 12)
-        if len(start) < first:
-            raise FormatError(f"{path}: ends at byte {size}, within the length of its header")
-        (length,) = struct.unpack_from(kind, start, 8)
-        if length > HEADER_LIMIT:
-            raise FormatError(f"{path}: header of {length} B, at most {HEADER_LIMIT} B are read")
-        if first + length > size:
-            raise FormatError(f"{path}: header of {length} B, file has {size - first} B after its length")
-        raw = bytearray(length)
-        fsio.read_into(fd, raw, first, path)
-    finally:
-        os.close(fd)
+    start = bytearray(min(12, size))
+    source.read_into(start, begin)
+    if start[:6] != MAGIC or len(start) < 10:
+        raise FormatError(f"{path}: not an npy file: begins with {bytes(start[:6])!r}, not {MAGIC!r}")
+    version = start[6], start[7]
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise FormatError(f"{path}: npy version {version[0]}.{version[1]}, known are 1.0, 2.0 and 3.0")
+    kind, first = ("<H", 10) if version == (1, 0) else ("<I", 12)
+    if len(start) < first:
+        raise FormatError(f"{path}: ends at byte {size}, within the length of its header")
+    (length,) = struct.unpack_from(kind, start, 8)
+    if length > HEADER_LIMIT:
+        raise FormatError(f"{path}: header of {length} B, at most {HEADER_LIMIT} B are read")
+    if first + length > size:
+        raise FormatError(f"{path}: header of {length} B, file has {size - first} B after its length")
+    raw = bytearray(length)
+    source.read_into(raw, begin + first)
     try:
         return raw.decode("utf-8" if version == (3, 0) else "latin-1"), first + length
     except UnicodeDecodeError as error:

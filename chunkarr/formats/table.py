@@ -10,7 +10,7 @@ from typing import Any
 
 from chunkarr import fsio
 from chunkarr.errors import FormatError, OptionError, TargetExistsError, UnsafeInputError
-from chunkarr.formats.contract import Stored, Target
+from chunkarr.formats.contract import Member, Stored, Target
 from chunkarr.grid import Shape
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "create_target",
     "format_of_new",
     "identify",
+    "list_members",
     "open_stored",
     "place_of",
     "place_of_new",
@@ -54,6 +55,13 @@ def _sniff_npy(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's sign
 
 def _sniff_nothing(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's signature
     return False  # raw records look like anything
+
+
+def _sniff_npz(path: str, head: bytes) -> bool:
+    """Recognise a zip file, of Zarr too, by its first member, an empty one by its name."""
+    if head.startswith(b"PK\3\4"):
+        return head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(b".npy")
+    return head.startswith(b"PK\5\6") and path.lower().endswith(".npz")
 
 
 def _sniff_zarr(path: str, head: bytes) -> bool:
@@ -98,6 +106,16 @@ FORMATS: tuple[Format, ...] = (
         resumable=True,
     ),
     Format(
+        name="npz",
+        suffixes=(".npz",),
+        sniff=_sniff_npz,
+        module="chunkarr.formats.npz",
+        open_options=(),
+        create_options=("codec", "order"),
+        summary="NumPy's zip file of arrays, stored or deflated: path.npz::name",
+        members=True,
+    ),
+    Format(
         name="zarr",
         suffixes=(".zarr", ".zarr.zip"),
         sniff=_sniff_zarr,
@@ -134,7 +152,20 @@ FORMATS: tuple[Format, ...] = (
         suffixes=(".raw", ".bin", ".dat"),
         sniff=_sniff_nothing,
         module="chunkarr.formats.raw",
-        open_options=("dtype", "shape", "offset", "order", "durability", "timeout"),
+        open_options=(
+            "dtype",
+            "shape",
+            "offset",
+            "footer",
+            "stride",
+            "byteorder",
+            "markers",
+            "record",
+            "order",
+            "partial",
+            "durability",
+            "timeout",
+        ),
         create_options=("order",),
         summary="Raw records without a header: dtype=, shape= and offset= say what they are",
         resumable=True,
@@ -332,6 +363,31 @@ def _locate(row: Format, file: str, member: str | None) -> tuple[str, dict[str, 
     if any(part in (".", "..") for part in parts):
         raise UnsafeInputError(f"{file}: member {member!r} leads outside")
     return os.path.join(file, *parts), {}
+
+
+def list_members(path: str, format: str | None = None) -> list[Member]:  # noqa: A002 - the user's word
+    """List the arrays at ``path``, where its format can hold several; nothing where it holds one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at ``path``.
+    FormatError
+        If it is of no known format, or damaged.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     np.savez(directory + "/x.npz", a=np.zeros(3, "i2"), b=np.zeros((2, 2), "i2"))
+    ...     [(found.name, found.shape) for found in list_members(directory + "/x.npz")]
+    [('a', (3,)), ('b', (2, 2))]
+    """
+    if not os.path.exists(path) and "://" not in path and not fsio.restore(path):
+        raise FileNotFoundError(2, os.strerror(2), path)
+    row = identify(path, format)
+    listed: list[Member] = import_module(row.module).members(path) if row.members else []
+    return listed
 
 
 def place_of(path: str) -> str:

@@ -71,7 +71,7 @@ def test_external_storage(path, tmp_path):
         file.create_dataset("x", (3,), "i4", external=[(str(secret), 0, 12)])
     with pytest.raises(UnsafeInputError, match=r"a\.h5::/x: keeps its values in 1 other file"):
         hdf5.open(path)
-    assert hdf5.members(path) == [("/x", None, None)]
+    assert [found[:3] for found in hdf5.members(path)] == [("/x", None, None)]
     assert read(hdf5.open(path, allow_external=True)).tolist() == [0x07070707] * 3
 
 
