@@ -91,6 +91,7 @@ class _Promise:
         self.array = True
         self.shape, self.dtype = node.shape, node.dtype
         self.grid = Grid(node.shape, (1,) * len(node.shape))
+        self.unit = self.grid.steps
 
 
 def store(node: Node, target: Target, *, progress: bool | Reporter | None = None) -> Plan:

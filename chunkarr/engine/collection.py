@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.engine.tasks import halves
 from chunkarr.grid import Region
+from chunkarr.plan.blocks import halves
 from chunkarr.plan.collecting import wanted_of
 from chunkarr.plan.program import Flags, compile_flow, run
 

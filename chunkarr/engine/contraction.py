@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.engine.tasks import boxes, halves
+from chunkarr.engine.tasks import boxes
 from chunkarr.grid import Region, region_shape, shift
 from chunkarr.ops.contract import EDGE
+from chunkarr.plan.blocks import halves
 from chunkarr.plan.contracting import panels
 from chunkarr.plan.program import Flags, compile_flow, run
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chunkarr.buffers import aligned, memory_error
+from chunkarr.buffers import aligned
 from chunkarr.errors import CancelledError
 from chunkarr.grid import Grid, Region, Shape, region_key, region_shape, region_size, shift, tiles
 from chunkarr.ops.reductions import REDUCTIONS, Leaf, Reduction
+from chunkarr.plan.blocks import halves
 from chunkarr.plan.fuse import TILE, Fused
 from chunkarr.plan.program import Flags, Program, compile_flow, moved, operand_keys, run
 from chunkarr.plan.reducing import INNER, OUTER, ReduceStage, Shaped
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from chunkarr.plan.holding import HoldStage
     from chunkarr.plan.stages import MapStage
 
-__all__ = ["Context", "boxes", "combine_groups", "halves", "map_block", "result_region", "run_map", "run_reduce"]
+__all__ = ["Context", "boxes", "combine_groups", "map_block", "result_region", "run_map", "run_reduce"]
 
 Block = np.ndarray[Any, Any]
 State = tuple[Block, ...]
@@ -91,19 +92,6 @@ def map_block(
         return
     (block,) = run(program, slab, flags)
     target.write(box, block, slab[offset:])
-
-
-def halves(box: Region, unit: Shape, needed: int, allowed: int) -> tuple[Region, Region]:
-    """Cut ``box`` in two at a multiple of ``unit``; raise MemoryBudgetError where it is one unit."""
-    axes = [k for k, (a, b) in enumerate(box) if b - a > unit[k]]
-    if not axes:
-        raise memory_error(f"a block of {region_shape(box)} elements", needed, allowed)
-    axis = max(axes, key=lambda k: (box[k][1] - box[k][0]) // unit[k])
-    a, b = box[axis]
-    middle = a + max(1, (b - a) // 2 // unit[axis]) * unit[axis]
-    low = tuple((a, middle) if k == axis else x for k, x in enumerate(box))
-    high = tuple((middle, b) if k == axis else x for k, x in enumerate(box))
-    return low, high
 
 
 class _Counter:

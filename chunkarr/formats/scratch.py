@@ -143,6 +143,11 @@ class ScratchArray(Stored, Target):
         for offset, tile, local, place in self._pieces(region):
             write_block(self._file, offset, tile, local, block=block[place], scratch=scratch)
 
+    @property
+    def unit(self) -> Shape:
+        """Any region may be written."""
+        return (1,) * len(self.shape)
+
     def scratch_bytes(self, region: Region) -> int:
         """Return the bytes of scratch that reading or writing ``region`` may take."""
         steps = self.grid.steps

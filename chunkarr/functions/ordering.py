@@ -19,6 +19,7 @@ from chunkarr.array.expression import Expression
 from chunkarr.graph import Node
 from chunkarr.grid import Shape
 from chunkarr.ops import elementwise, layout, sorting
+from chunkarr.ops.fetching import in_bounds
 from chunkarr.ops.searching import fits_a_task, on_lines
 from chunkarr.ops.sources import arange, constant, full
 
@@ -216,7 +217,6 @@ def _along(node: Node, places: Node, axis: int) -> Node:
         return on_lines(function, [node, places], axis, node.dtype, places.shape[axis])
     if node.ndim == 1:
         return as_node(wrap(node)[wrap(places)])
-    _check_bounds(wrap(places), node.shape[axis], axis)
     flat = layout.reshape(node, (math.prod(node.shape),))
     return as_node(wrap(flat)[wrap(_flat_places(node.shape, places, axis))])
 
@@ -231,9 +231,7 @@ def _check_bounds(places: Any, size: int, axis: int) -> None:
 
 def _flat_places(shape: Shape, places: Node, axis: int) -> Node:
     """Return places along an axis as flat indices."""
-    size = shape[axis]
-    result: Any = wrap(elementwise.astype(places, np.int64))
-    result = (result + (result < 0) * size) * math.prod(shape[axis + 1 :])
+    result: Any = wrap(in_bounds(places, shape[axis], axis)) * math.prod(shape[axis + 1 :])
     for k, n in enumerate(shape):
         if k != axis and n > 1:
             line = layout.reshape(arange(0, n, 1), tuple(n if j == k else 1 for j in range(len(shape))))

@@ -26,7 +26,8 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
     a : array_like
         Any size: each block that holds elements is read once.
     indices : array_like of int
-        Held in memory; their shape takes the place of the axis.
+        Their shape takes the place of the axis. Those of an Array that do not fit the budget together with the
+        result are sorted in scratch, the elements fetched in the order of ``a``, and put back where they belong.
     axis : int, optional
         None: of the flattened array.
     out : ndarray, optional

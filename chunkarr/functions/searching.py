@@ -9,7 +9,7 @@ import numpy as np
 
 from chunkarr import engine
 from chunkarr.array import Array, as_node, implements, wrap
-from chunkarr.graph import Node
+from chunkarr.graph import Barrier, Node, topological
 from chunkarr.ops import elementwise, layout
 from chunkarr.ops.counting import Places
 from chunkarr.ops.searching import located
@@ -54,6 +54,7 @@ def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Arra
     if known.shape[0] * max(known.dtype.itemsize, common.itemsize) <= budget() // PART:
         (held,) = engine.compute([known])
         return wrap(located(values, constant(held), side))
+    known = known if order is None else engine.settle(known)  # it is read once for each part
     return wrap(_one_by_one(elementwise.astype(known, common), elementwise.astype(values, common), side))
 
 
@@ -71,6 +72,8 @@ def _one_by_one(known: Node, values: Node, side: Any) -> Node:
     """Look the values up in parts that fit memory, in a pass over the sorted array for each."""
     flat = layout.reshape(values, (math.prod(values.shape),))
     size = max(1, budget() // PART // (known.dtype.itemsize + 24))
+    if flat.shape[0] > size and any(isinstance(n.op, Barrier) and n.memo is None for n in topological([known])):
+        known = engine.settle(known)  # what took a pass of its own would take it for each part
     parts = []
     for start in range(0, flat.shape[0], size):
         (part,) = engine.compute([as_node(wrap(flat)[start : start + size])])

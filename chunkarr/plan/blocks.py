@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Wanted = Callable[[Region], Mapping[int, list[Region]]]
 
-__all__ = ["BLOCK", "Choice", "choose_blocks"]
+__all__ = ["BLOCK", "Choice", "choose_blocks", "halves"]
 
 BLOCK = 8 << 20  # bytes of slab and result that a block aims at when chunks leave the choice
 REREAD = 2.05  # times a source may be read in one pass before a scratch copy is better
@@ -194,6 +194,19 @@ def _less_reading(
         if best is None:
             return steps, peak, reads
         _, steps, peak, reads = best
+
+
+def halves(box: Region, unit: Shape, needed: int, allowed: int) -> tuple[Region, Region]:
+    """Cut ``box`` in two at a multiple of ``unit``; raise MemoryBudgetError where it is one unit."""
+    axes = [k for k, (a, b) in enumerate(box) if b - a > unit[k]]
+    if not axes:
+        raise memory_error(f"a block of {region_shape(box)} elements", needed, allowed)
+    axis = max(axes, key=lambda k: (box[k][1] - box[k][0]) // unit[k])
+    a, b = box[axis]
+    middle = a + max(1, (b - a) // 2 // unit[axis]) * unit[axis]
+    low = tuple((a, middle) if k == axis else x for k, x in enumerate(box))
+    high = tuple((middle, b) if k == axis else x for k, x in enumerate(box))
+    return low, high
 
 
 def source_sizes(flow: Flow, root: int, region: Region) -> dict[int, int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chunkarr.buffers import ALIGNMENT, aligned, memory_error
 from chunkarr.errors import MemoryBudgetError
 from chunkarr.grid import Grid, Region, Shape, intersect, region_size
-from chunkarr.plan.blocks import choose_blocks
+from chunkarr.plan.blocks import choose_blocks, halves
 from chunkarr.plan.cutting import cut_sources, split_reads
 from chunkarr.plan.fuse import NARROW, flatten
 from chunkarr.plan.program import compile_flow
@@ -84,19 +84,28 @@ def _choose(
             )  # fmt: skip
         except MemoryBudgetError:
             continue
-        peak = max(choice.peak, _peak_in_boxes(flow, choice.grid, boxes))
+        peak = max(choice.peak, _peak_in_boxes(flow, choice.grid, boxes, room))
         if peak <= room:
             return replace(choice, workers=workers, peak=peak)
     raise memory_error(what, buffer + spare, state.available)
 
 
-def _peak_in_boxes(flow: Flow, blocks: Grid, boxes: Grid) -> int:
+def _peak_in_boxes(flow: Flow, blocks: Grid, boxes: Grid, room: int) -> int:
     """Return what blocks hold where boxes cut them: a part of a chunk may take more than the whole one."""
-    peak, (root,) = 0, flow.roots
+    peak = 0
     for picks in product(*(sorted({0, n // 2, n - 1}) for n in boxes.counts)):
         box = boxes.region(picks)
         for index in islice(blocks.touching(box), 8):
             part = intersect(blocks.region(index), box)
             assert part is not None
-            peak = max(peak, compile_flow(flow, {root: [part]}, direct=frozenset({root})).nbytes)
+            peak = max(peak, _peak_of(flow, part, room))
     return peak
+
+
+def _peak_of(flow: Flow, part: Region, room: int) -> int:
+    """Return what a part of a block holds; one that does not fit is cut in two, as the task will do."""
+    (root,) = flow.roots
+    nbytes = compile_flow(flow, {root: [part]}, direct=frozenset({root})).nbytes
+    if nbytes <= room or region_size(part) == 1:
+        return nbytes
+    return max(_peak_of(flow, half, room) for half in halves(part, (1,) * len(part), nbytes, room))

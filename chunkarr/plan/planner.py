@@ -237,7 +237,7 @@ def _plan_output(output: Output, state: State) -> None:
     region = whole(node.shape)
     place = "target"
     result = Result(next(state.key), region, node.dtype, place)
-    unit = target.grid.steps if target is not None else (1,) * node.ndim
+    unit = target.unit if target is not None else (1,) * node.ndim
     _add_map(node, region, unit, result, state, "write" if target is not None else "evaluate", target)
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chunkarr as ca
+from chunkarr.array import picking
 from chunkarr.functions import distinct as face
 from chunkarr.functions import sets
 from chunkarr.ops import distinct, sorting
@@ -28,6 +29,7 @@ def way(request, monkeypatch):
         monkeypatch.setattr(sets, "PART", 1 << 40 if request.param == "sorted" else 8)
         monkeypatch.setattr(sorting, "LINE", 0)
         monkeypatch.setattr(sorting, "PIECE", 64)
+        monkeypatch.setattr(picking, "HELD", 1 << 50)
     return request.param
 
 

@@ -8,16 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chunkarr as ca
+from chunkarr.array import picking
 from chunkarr.functions import ordering
 from chunkarr.ops import sorting
+from chunkarr.plan import fetching
 from tests.oracle import check, same
 from tests.strategies import arrays, chunked, chunks_of, numeric_dtypes, shapes
 
 
-@pytest.fixture(params=["task", "scratch"])
+@pytest.fixture(params=["task", "scratch", "far"])
 def way(request, monkeypatch):
-    """Treat lines along the axis as too long for a task."""
-    if request.param == "scratch":
+    """Treat lines along the axis as too long for a task, and indices as too many for memory."""
+    if request.param == "far":
+        monkeypatch.setattr(picking, "HELD", 1 << 50)
+        monkeypatch.setattr(fetching, "SLAB", 200)
+    if request.param != "task":
         monkeypatch.setattr(ordering, "fits_a_task", lambda nodes, axis: False)
         monkeypatch.setattr(sorting, "LINE", 0)
         monkeypatch.setattr(sorting, "PIECE", 64)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chunkarr as ca
+from chunkarr.array import picking
 from chunkarr.functions import searching
 from tests.oracle import check, same
 from tests.strategies import arrays, chunked, chunks_of, numeric_dtypes, shapes
@@ -18,6 +19,7 @@ def size(request, monkeypatch):
     """Treat the sorted array as one that does not fit memory."""
     if request.param == "large":
         monkeypatch.setattr(searching, "PART", 1 << 24)  # a few bytes of the budget
+        monkeypatch.setattr(picking, "HELD", 1 << 50)
     return request.param
 
 
