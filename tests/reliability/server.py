@@ -107,7 +107,8 @@ def serve() -> None:
         signal.alarm(seconds)
         try:
             module, _, function = name.rpartition(".")
-            answer = True, getattr(importlib.import_module(f"tests.reliability.{module}"), function)(*args)
+            whole = module if module.startswith("tests.") else f"tests.reliability.{module}"
+            answer = True, getattr(importlib.import_module(whole), function)(*args)
         except BaseException:  # noqa: BLE001 - told to the asking process
             answer = False, traceback.format_exc()
         signal.alarm(0)
