@@ -29,6 +29,9 @@ __all__ = [
 
 HEAD = 4096  # bytes of a file that recognising it may look at
 ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".asc", ".prn")
+COMPRESSED = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".zst": b"\x28\xb5\x2f\xfd"}
+NOT_TEXT = bytes({*range(32)} - {*b"\t\n\r\f"})
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -94,6 +97,19 @@ def _sniff_hdf5(path: str, head: bytes) -> bool:
     return False
 
 
+def _sniff_text(path: str, head: bytes) -> bool:
+    """Recognise text by its suffix, and that its bytes are some, compressed or not; .dat by its bytes alone."""
+    name = path.lower()
+    inner, packed = os.path.splitext(name)
+    if packed in COMPRESSED:
+        return inner.endswith((*TEXT_SUFFIXES, ".dat")) and head.startswith(COMPRESSED[packed])
+    if name.endswith(TEXT_SUFFIXES):
+        wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return os.path.isfile(path) and (wide or head.translate(None, NOT_TEXT) == head)
+    lines = name.endswith(".dat") and b"\n" in head and head.isascii()
+    return lines and head.translate(None, NOT_TEXT) == head
+
+
 FORMATS: tuple[Format, ...] = (
     Format(
         name="npy",
@@ -146,6 +162,34 @@ FORMATS: tuple[Format, ...] = (
         create_options=("chunks", "codec", "order"),
         summary="HDF5: datasets in a file, path.h5::/group/dataset",
         members=True,
+    ),
+    Format(
+        name="text",
+        suffixes=(*TEXT_SUFFIXES, *(suffix + packed for suffix in TEXT_SUFFIXES for packed in COMPRESSED)),
+        sniff=_sniff_text,
+        module="chunkarr.formats.text",
+        open_options=(
+            "delimiter",
+            "header",
+            "names",
+            "dtype",
+            "shape",
+            "usecols",
+            "skiprows",
+            "comments",
+            "quote",
+            "missing",
+            "decimal",
+            "thousands",
+            "encoding",
+            "layout",
+            "widths",
+            "regexp",
+            "rejects",
+        ),
+        create_options=("delimiter", "newline", "fmt", "header_text", "footer_text", "comments", "encoding"),
+        summary="Text: csv, tsv, columns of fixed width, any regular expression; gz, bz2, xz, zst; - is standard input",
+        headless=True,
     ),
     Format(
         name="raw",
@@ -259,7 +303,7 @@ def identify(path: str, format: str | None = None) -> Format:  # noqa: A002 - th
         return _named(format)
     if "://" in path:
         return _named("zarr")  # the one format that is read from stores that are not files
-    row = _by_content(path) or _by_suffix(path)
+    row = _by_content(path) or _by_suffix(path) if path != "-" else _named("text")
     if row is not None and (row.directory or not os.path.isdir(path)):
         return row
     kind = "directory" if os.path.isdir(path) else "file"
@@ -281,7 +325,7 @@ def _by_content(path: str) -> Format | None:
 def _by_options(path: str, options: dict[str, Any]) -> Format | None:
     """Return the format without a header that these options describe, unless the content says otherwise."""
     name = "packed" if options.keys() & {"layout", "bits"} else "raw" if "dtype" in options else None
-    if name is None or os.path.isdir(path) or _by_content(path) is not None:
+    if name is None or path == "-" or os.path.isdir(path) or _by_content(path) is not None:
         return None
     return _named(name)
 
@@ -340,7 +384,7 @@ def open_stored(path: str, mode: str = "r", format: str | None = None, **options
         If the format does not take one of the options.
     """
     file, member = split_member(path)
-    if not os.path.exists(file) and "://" not in file and not fsio.restore(file):
+    if file != "-" and not os.path.exists(file) and "://" not in file and not fsio.restore(file):
         raise FileNotFoundError(2, os.strerror(2), file)
     row = (_by_options(file, options) if format is None else None) or identify(file, format)
     _check_options(row, options, row.open_options, "opening")
@@ -471,7 +515,8 @@ def create_target(
         raise TargetExistsError(f"{place}: is a directory that holds no array; it is not replaced, use another name")
     if adopt is not None:
         within["adopt"] = adopt
-    target: Target = import_module(row.module).create(
-        place, shape, dtype, overwrite=overwrite, durability=durability, **within, **options
-    )
+    module, file = import_module(row.module), split_member(path)[0]
+    if row.directory and place != file:
+        module.make_groups(file, place)
+    target: Target = module.create(place, shape, dtype, overwrite=overwrite, durability=durability, **within, **options)
     return target

@@ -29,8 +29,9 @@ from chunkarr.errors import (
     StaleExpressionError,
     UnsupportedError,
 )
-from chunkarr.formats.contract import Problem, Stored, ignore
+from chunkarr.formats.contract import Member, Problem, Stored, ignore
 from chunkarr.formats.zarr_chunks import ChunkReader
+from chunkarr.formats.zarr_groups import list_arrays, make_groups
 from chunkarr.formats.zarr_manifest import ADVICE, PLACE, Draft, Manifest, current, fingerprint
 from chunkarr.formats.zarr_meta import ArrayMeta, BeyondError, read_meta
 from chunkarr.formats.zarr_shards import ShardReader
@@ -41,7 +42,7 @@ from chunkarr.formats.zarr_verify import problems
 from chunkarr.grid import Grid, Region, Shape
 from chunkarr.settings import durability as default_durability
 
-__all__ = ["ZarrArray", "ZarrTarget", "create", "open"]
+__all__ = ["ZarrArray", "ZarrTarget", "create", "make_groups", "members", "open"]
 
 
 def open(  # noqa: A001
@@ -110,6 +111,22 @@ def open(  # noqa: A001
         return ZarrArray(Snapshot.of(path), missing, mode == "r+", durability, timeout)
     except BeyondError as error:
         return _through_zarr(path, mode, str(error), missing)
+
+
+def members(path: str) -> list[Member]:
+    """List the arrays of a group, at any depth.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     make_groups(directory + "/all.zarr", directory + "/all.zarr/run/x")
+    ...     create(directory + "/all.zarr/run/x", (2, 3), "i2").abort()
+    ...     create(directory + "/all.zarr/run/y", (0,), "i2").commit()
+    ...     members(directory + "/all.zarr")
+    [Member(name='run/y', shape=(0,), dtype=dtype('int16'), note='')]
+    """
+    return list_arrays(path, open)
 
 
 def _through_zarr(path: str, mode: str, why: str, missing: str | None) -> Stored:
