@@ -35,7 +35,7 @@ def _as_quantiles(text: str) -> list[float]:
 def command(source: str, quantiles: list[float], options: dict[str, Any], json: bool) -> None:
     """Print what SOURCE holds in figures: count, NaN, min, max, mean, std, exact quantiles.
 
-    NaN are counted and left out of all other figures. One pass for these, usually two more for the quantiles.
+    NaN are counted and left out of all other figures. One pass, and usually another one for the quantiles.
     """
     from chunkarr import io
     from chunkarr.functions.stating import statistics

@@ -25,7 +25,7 @@ from chunkarr.ops.sources import constant
 from chunkarr.selection import Pick, Stride
 from chunkarr.settings import budget
 
-__all__ = ["median", "nanmedian", "nanpercentile", "nanquantile", "percentile", "quantile"]
+__all__ = ["median", "nanmedian", "nanpercentile", "nanquantile", "percentile", "quantile", "ranked"]
 
 _NoValue: Any = np._NoValue  # noqa: SLF001 - NumPy's mark of an argument not given
 WHOLE = 32  # the part of the budget up to which the elements of one answer are held whole
@@ -85,16 +85,16 @@ def _found(
     for index in np.ndindex(places):
         picks = iter(index)
         key = tuple(Stride(0, 1, n) if k in axes else Pick(next(picks)) for k, n in enumerate(node.shape))
-        result[(..., *index)] = _ranked(name, take_basic(node, key), q, rule)
+        result[(..., *index)] = ranked(name, Ranking(take_basic(node, key)), q, rule)
     return constant(result)
 
 
-def _ranked(name: str, node: Node, q: Any, rule: dict[str, Any]) -> Any:
-    """Return the answers for all elements of ``node``."""
-    function, ranking = FUNCTIONS[name], Ranking(node)
+def ranked(name: str, ranking: Ranking, q: Any, rule: dict[str, Any]) -> Any:
+    """Return what NumPy's function ``name`` returns of all elements of an array that are looked up by rank."""
+    function = FUNCTIONS[name]
     given = {} if q is None else {"q": q}
     if ranking.missing and (not name.startswith("nan") or not ranking.count):
-        absent = np.array(["NaT" if node.dtype.kind in "mM" else np.nan]).astype(ranking.dtype)
+        absent = np.array(["NaT" if ranking.dtype.kind in "mM" else np.nan]).astype(ranking.dtype)
         return function(absent, **given, **rule)
     count = ranking.count
     if q is None:

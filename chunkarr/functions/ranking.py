@@ -31,6 +31,8 @@ class Ranking:
     ----------
     node
         Not empty; of a dtype that has keys.
+    counts
+        Those of `FirstCounter`, where they are known already.
 
     Attributes
     ----------
@@ -40,10 +42,11 @@ class Ranking:
         How many are not.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, counts: Indices | None = None) -> None:
         self.dtype = node.dtype.newbyteorder("=")
         self.node = node if node.dtype == self.dtype else elementwise.astype(node, self.dtype)
-        (counts,) = engine.compute([tally(FirstCounter(self.dtype), [self.node])])
+        if counts is None:
+            (counts,) = engine.compute([tally(FirstCounter(self.dtype), [self.node])])
         self.first = counts[:-1]
         self.missing = int(counts[-1])
         self.count = int(self.first.sum())

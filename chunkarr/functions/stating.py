@@ -1,17 +1,18 @@
-"""What an array holds, in a few figures."""
+"""What an array holds, in a few figures: one pass, and usually another for quantiles."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
-from chunkarr.array import Array
+from chunkarr import engine
+from chunkarr.array import as_node
 from chunkarr.errors import UnsupportedError
-from chunkarr.functions.quantiles import nanquantile
-from chunkarr.functions.reducing import count_nonzero, nanmax, nanmean, nanmin, nanstd
-from chunkarr.io import asarray, compute
+from chunkarr.functions.quantiles import nanquantile, ranked
+from chunkarr.functions.ranking import Ranking
+from chunkarr.io import asarray
+from chunkarr.ops.figures import Figures
 
 __all__ = ["statistics"]
 
@@ -29,22 +30,19 @@ def statistics(a: Any, quantiles: list[float]) -> dict[str, Any]:
     array = asarray(a)
     if array.dtype.kind not in "biuf":
         raise UnsupportedError(f"figures of dtype {array.dtype} are not known; they are of real numbers")
-    figures: dict[str, Any] = {"count": 0, "nan": 0, **dict.fromkeys(("min", "max", "mean", "std"))}
+    plain = np.dtype(np.uint8) if array.dtype == np.bool_ else array.dtype.newbyteorder("=")
+    node = as_node(array if array.dtype == plain else array.astype(plain))
+    seen = Figures(node)
     if array.size:
-        figures.update(_moments(array.astype(np.uint8) if array.dtype == np.bool_ else array))
-    if not figures["count"]:
+        engine.visit(node, seen, seen.held_bytes())
+    figures: dict[str, Any] = {"count": seen.count, "nan": array.size - seen.count}
+    if not seen.count:
         return {**figures, **dict.fromkeys(("min", "max", "mean", "std")), "quantiles": dict.fromkeys(quantiles)}
-    numbers = array.astype(np.uint8) if array.dtype == np.bool_ else array
-    found = nanquantile(numbers, np.array(quantiles)).tolist()
+    mean, std = seen.spread()
+    figures |= {"min": seen.low.item(), "max": seen.high.item(), "mean": mean, "std": std}
+    q = np.array(quantiles)
+    if seen.digits is None:
+        found = nanquantile(array, q).tolist()
+    else:
+        found = ranked("nanquantile", Ranking(node, seen.digits), q, {"method": "linear"}).tolist()
     return {**figures, "quantiles": dict(zip(quantiles, found, strict=True))}
-
-
-def _moments(array: Array) -> dict[str, Any]:
-    """Return counts, extremes and moments, found in one pass."""
-    names = ("nan", "min", "max", "mean", "std")
-    rows = (nanmin(array), nanmax(array), nanmean(array, dtype=np.float64), nanstd(array, dtype=np.float64))
-    absent = count_nonzero(np.isnan(array))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of nothing but NaN: the count tells
-        figures = {name: value.item() for name, value in zip(names, compute(absent, *rows), strict=True)}
-    return {"count": array.size - figures["nan"], **figures}

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import chunkarr as ca
+from chunkarr import engine
 from chunkarr.cli.stats import command
+from chunkarr.functions import ranking
 from chunkarr.functions.stating import statistics
-from tests.strategies import chunked
+from chunkarr.ops import figures
+from tests.strategies import arrays, chunked, chunks_of, shapes
 
 
 def test_figures_leave_missing_values_out():
@@ -42,6 +48,52 @@ def test_whole_numbers_and_booleans_and_others():
     assert statistics(np.array([True, False]), [1.0])["mean"] == 0.5
     with pytest.raises(ca.UnsupportedError, match="complex"):
         statistics(np.zeros(3, complex), [0.5])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@settings(max_examples=30)
+@given(
+    x=arrays(st.sampled_from(["?", "i1", ">u2", "<i4", "<u8", ">i8", "f2", ">f4", "f8"]), shapes(3, 400)),
+    shift=st.sampled_from([0, 0, 1e6]),
+    data=st.data(),
+)
+def test_figures_are_those_of_numpy(x, shift, data):
+    x = x + shift if shift and x.dtype.kind == "f" and x.dtype.itemsize == 8 else x
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "PIECE", data.draw(st.sampled_from([3, 7, 1 << 18])))
+        found = statistics(chunked(x, data.draw(chunks_of(x.shape))), [0.0, 0.3, 1.0])
+    numbers = x.astype("u1") if x.dtype == "?" else x
+    gone = int(np.isnan(numbers).sum())
+    assert (found["count"], found["nan"]) == (x.size - gone, gone)
+    if not found["count"]:
+        return
+    assert found["min"] == np.nanmin(numbers)
+    assert found["max"] == np.nanmax(numbers)
+    quantiles = np.nanquantile(numbers, np.array([0.0, 0.3, 1.0])).tolist()
+    assert list(found["quantiles"].values()) == pytest.approx(quantiles, rel=0, abs=0, nan_ok=True)
+    with np.errstate(all="ignore"):
+        mean, std = np.nanmean(numbers.astype("f8")), np.nanstd(numbers.astype("f8"))
+    most = float(np.nanmax(np.abs(numbers.astype("f8"))))
+    assert found["mean"] == pytest.approx(mean, rel=1e-13, abs=1e-13 * most, nan_ok=True)
+    assert found["std"] == pytest.approx(std, rel=1e-12, abs=1e-12 * std, nan_ok=True)
+
+
+def test_large_means_cost_the_spread_nothing(monkeypatch):
+    monkeypatch.setattr(figures, "PIECE", 999)
+    x = np.random.default_rng(0).random(50_000) + 1e9
+    exact = math.sqrt(math.fsum((x - x.mean()) ** 2) / x.size - float((x - x.mean()).mean()) ** 2)
+    assert statistics(chunked(x, (700,)), [0.5])["std"] == pytest.approx(exact, rel=1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("f8", ["visit", "pick_elements"]), ("u2", ["visit"])])
+def test_one_pass_and_another_for_the_quantiles_of_wide_numbers(dtype, expected, monkeypatch):
+    passes = []
+    for module, name in ((engine, "visit"), (ranking, "tally"), (ranking, "pick_elements")):
+        whole = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, n=name, whole=whole: passes.append(n) or whole(*args))
+    x = (np.random.default_rng(0).random(30_000) * 1000).astype(dtype)
+    statistics(chunked(x, (5000,)), [0.25, 0.5, 0.75])
+    assert passes == expected
 
 
 def test_the_command(tmp_path):
