@@ -19,6 +19,7 @@ from chunkarr.formats.flat import Order, check_order, check_shape
 from chunkarr.formats.packed_layouts import Layout, layout_of
 from chunkarr.formats.packed_stored import PackedStored, Placement, Signed
 from chunkarr.formats.packed_target import PackedTarget
+from chunkarr.formats.raw_gaps import count_of
 from chunkarr.grid import Shape
 
 __all__ = ["create", "open"]
@@ -126,13 +127,6 @@ def _signed(signed: Any) -> Signed:
     if signed not in SIGNED:
         raise OptionError(f'signed is False, True (two\'s complement) or "offset" (offset binary), not {signed!r}')
     return SIGNED[signed]
-
-
-def count_of(name: str, value: Any, least: int = 0) -> int:
-    """Return a number of bytes that was given as option ``name``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 1 << 63:
-        raise OptionError(f"{name} is a number of bytes, {least} or more, not {value!r}")
-    return int(value)
 
 
 def _open(path: str, asked: _Asked, access: Access = READ) -> PackedStored:

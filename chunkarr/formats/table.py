@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from chunkarr import fsio
+from chunkarr import fsio, settings
 from chunkarr.errors import FormatError, OptionError, TargetExistsError, UnsafeInputError
 from chunkarr.formats.contract import Member, Stored, Target
 from chunkarr.grid import Shape
@@ -23,6 +23,7 @@ __all__ = [
     "open_stored",
     "place_of",
     "place_of_new",
+    "row_of",
     "reopening",
     "split_member",
 ]
@@ -32,6 +33,7 @@ ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".asc", ".prn")
 COMPRESSED = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".zst": b"\x28\xb5\x2f\xfd"}
 NOT_TEXT = bytes({*range(32)} - {*b"\t\n\r\f"})
+ISOLATED = "chunkarr.formats.hdf5_isolated"  # imported where it is asked for
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -47,6 +49,7 @@ class Format:
     create_options: tuple[str, ...]  # keywords of its `create` besides path, shape, dtype, overwrite, durability
     summary: str  # a line for users
     directory: bool = False  # whether an array is a directory
+    by_library: bool = False  # whether a C library may parse it, which a damaged file may crash; see `isolation`
     members: bool = False  # whether ``::member`` names one of several arrays
     resumable: bool = False  # whether a later run can go on with an unfinished array
     headless: bool = False  # whether a file does not say what it holds, so that opening it takes what made it
@@ -151,6 +154,7 @@ FORMATS: tuple[Format, ...] = (
         open_options=("durability", "timeout"),
         create_options=("version", "codec"),
         summary="MATLAB: variables of versions 4 to 7.3, x.mat::s/field; written compressed (7) or not (6)",
+        by_library=True,
         members=True,
     ),
     Format(
@@ -161,6 +165,7 @@ FORMATS: tuple[Format, ...] = (
         open_options=("allow_external", "durability", "timeout", "unsafe_inplace"),
         create_options=("chunks", "codec", "order"),
         summary="HDF5: datasets in a file, path.h5::/group/dataset",
+        by_library=True,
         members=True,
     ),
     Format(
@@ -322,7 +327,12 @@ def _by_content(path: str) -> Format | None:
     return next((row for row in FORMATS if row.sniff(path, head)), None)
 
 
-def _by_options(path: str, options: dict[str, Any]) -> Format | None:
+def row_of(path: str, format: str | None, options: Mapping[str, Any]) -> Format:  # noqa: A002 - the user's word
+    """Return the format of a file that is opened with ``options``, which may say it where the file does not."""
+    return (_by_options(path, options) if format is None else None) or identify(path, format)
+
+
+def _by_options(path: str, options: Mapping[str, Any]) -> Format | None:
     """Return the format without a header that these options describe, unless the content says otherwise."""
     name = "packed" if options.keys() & {"layout", "bits"} else "raw" if "dtype" in options else None
     if name is None or path == "-" or os.path.isdir(path) or _by_content(path) is not None:
@@ -372,7 +382,8 @@ def open_stored(path: str, mode: str = "r", format: str | None = None, **options
         The name of a format; by default the content says, then ``dtype=`` (it is raw) and ``layout=`` or ``bits=``
         (it is packed), then the suffix.
     **options
-        What the format's `open` takes.
+        What the format's `open` takes, and ``isolate``: whether files that a C library parses are parsed in a child
+        process, for reading; the setting of that name says so by default.
 
     Raises
     ------
@@ -386,13 +397,23 @@ def open_stored(path: str, mode: str = "r", format: str | None = None, **options
     file, member = split_member(path)
     if file != "-" and not os.path.exists(file) and "://" not in file and not fsio.restore(file):
         raise FileNotFoundError(2, os.strerror(2), file)
-    row = (_by_options(file, options) if format is None else None) or identify(file, format)
+    isolate = options.pop("isolate", None)
+    row = row_of(file, format, options)
     _check_options(row, options, row.open_options, "opening")
     place, within = _locate(row, file, member)
     if row.name == "raw" and "dtype" not in options:
         raise OptionError(f"{file}: raw records need dtype=, and shape= unless they are one axis")
+    if mode == "r" and _is_isolated(row, place, isolate):
+        external = bool(options.get("allow_external"))
+        elsewhere: Stored = import_module(ISOLATED).open_isolated(place, row.name, member, allow_external=external)
+        return elsewhere
     opened: Stored = import_module(row.module).open(place, mode, **within, **options)
     return opened
+
+
+def _is_isolated(row: Format, file: str, choice: bool | None) -> bool:
+    wanted = settings.isolate() if choice is None else bool(choice)
+    return wanted and row.by_library and _sniff_hdf5(file, _head(file))
 
 
 def _locate(row: Format, file: str, member: str | None) -> tuple[str, dict[str, Any]]:
@@ -430,6 +451,9 @@ def list_members(path: str, format: str | None = None) -> list[Member]:  # noqa:
     if not os.path.exists(path) and "://" not in path and not fsio.restore(path):
         raise FileNotFoundError(2, os.strerror(2), path)
     row = identify(path, format)
+    if _is_isolated(row, path, None):
+        elsewhere: list[Member] = import_module(ISOLATED).list_isolated(path, row.name)
+        return elsewhere
     listed: list[Member] = import_module(row.module).members(path) if row.members else []
     return listed
 
