@@ -105,7 +105,7 @@ def _sniff_text(path: str, head: bytes) -> bool:
     name = path.lower()
     inner, packed = os.path.splitext(name)
     if packed in COMPRESSED:
-        return inner.endswith((*TEXT_SUFFIXES, ".dat")) and head.startswith(COMPRESSED[packed])
+        return inner.endswith((*TEXT_SUFFIXES, ".dat")) and (not head or head.startswith(COMPRESSED[packed]))
     if name.endswith(TEXT_SUFFIXES):
         wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
         return os.path.isfile(path) and (wide or head.translate(None, NOT_TEXT) == head)

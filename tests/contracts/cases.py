@@ -97,6 +97,11 @@ def version(name: str) -> Options:
     return lambda shape, dtype: {"version": name}
 
 
+def described(shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
+    """Return what a text of numbers does not say."""
+    return {"shape": shape, "dtype": dtype, "header": False}
+
+
 CASES: tuple[Case, ...] = (
     Case("npy", "npy", ".npy"),
     Case("npy-fortran", "npy", ".npy", create=fortran),
@@ -117,8 +122,11 @@ CASES: tuple[Case, ...] = (
     Case("zarr-shards", "zarr", ".zarr", create=sharded),
     Case("mat-6", "mat", ".mat", create=version("6"), dtypes=matlab_numbers()),
     Case("mat-7", "mat", ".mat", create=version("7"), dtypes=matlab_numbers()),
+    Case("mat-7.3", "mat", ".mat", create=version("7.3"), dtypes=matlab_numbers()),
     Case("hdf5", "hdf5", ".h5", dtypes=without_text()),
     Case("hdf5-gzip", "hdf5", ".h5", create=chunked(codec="gzip"), dtypes=without_text()),
+    Case("text", "text", ".csv", open=described, dtypes=numeric_dtypes()),
+    Case("text-blanks", "text", ".txt.gz", open=described, dtypes=numeric_dtypes()),
     Case("packed", "packed", ".packed", **packed(layout="raw12")),
     Case("packed-stream", "packed", ".packed", **packed(bits=13, bitorder="big")),
     Case("packed-fortran", "packed", ".packed", **packed(bits=12, bitorder="little", row_align=32, order="F")),

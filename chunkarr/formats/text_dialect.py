@@ -1,0 +1,123 @@
+"""How a text is divided into lines and fields, said as data, and done one line at a time.
+
+This is the slow way, in plain Python: for the sample that guesses are made of, for what has comments or blank
+lines, and to say in which line and column something is wrong. `text_fields` does the same many lines at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from chunkarr.formats.text_words import Words
+
+__all__ = ["BLANKS", "Dialect", "Line"]
+
+BLANKS = b" \t"
+UNIT = b"\x1f"  # between what the groups of a regular expression matched
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of a text: one line, or several where quotes go on over its end."""
+
+    number: int  # lines before it in the piece
+    start: int  # its first byte in the piece
+    content: bytes  # without its end and without comments
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the rows of a text are written."""
+
+    columns: int  # fields of a row
+    delimiter: str | None = ","  # one character; None: any run of blanks
+    names: tuple[str, ...] = ()  # of the columns, if they have any
+    start: int = 0  # byte where the first row begins
+    comments: str = "#"  # begins a comment at the start of a line or after a blank; "": nothing does
+    quote: str = '"'  # around fields; "": nothing is
+    newline: bytes = b"\n"  # or a lone carriage return
+    words: Words = field(default_factory=Words)
+    widths: tuple[tuple[int, int], ...] = ()  # bytes of a line that each field takes, where widths are fixed
+    pattern: str = ""  # a regular expression of which each match is a row and each group a field
+
+    @cached_property
+    def matcher(self) -> re.Pattern[bytes]:
+        """The regular expression."""
+        return re.compile(self.pattern.encode(self.words.encoding), re.MULTILINE)
+
+    @cached_property
+    def _comment(self) -> re.Pattern[bytes]:
+        mark = re.escape(self.comments.encode(self.words.encoding))
+        before = re.escape(self.delimiter.encode(self.words.encoding)) if self.delimiter else b" "
+        return re.compile(rb"(?:^|(?<=[ \t" + before + rb"]))" + mark)
+
+    def lines(self, piece: bytes) -> Iterator[Line]:
+        """Yield what of ``piece`` is a row: not blank, not a comment."""
+        quote = self.quote.encode() if self.quote else b""
+        number = start = 0
+        held: list[bytes] = []
+        first, first_number, quotes = 0, 0, 0
+        while start < len(piece):
+            stop = piece.find(self.newline, start)
+            stop = len(piece) if stop < 0 else stop
+            raw = piece[start:stop]
+            if not held:
+                first, first_number, quotes = start, number, 0
+            held.append(raw)
+            number += 1
+            start = stop + len(self.newline)
+            quotes += raw.count(quote) if quote else 0
+            if quotes % 2 and start < len(piece) and not self._in_comment(held[0]):
+                continue
+            content = self.newline.join(held).removesuffix(b"\r")
+            held = []
+            content = self._uncommented(content)
+            if content.strip():
+                yield Line(first_number, first, content)
+
+    def _in_comment(self, content: bytes) -> bool:
+        return bool(self.comments) and content.lstrip().startswith(self.comments.encode())
+
+    def _uncommented(self, content: bytes) -> bytes:
+        """Return a line without the comment in it."""
+        if not self.comments or self.comments.encode() not in content:
+            return content
+        if self._in_comment(content):
+            return b""
+        for match in self._comment.finditer(content):
+            before = content[: match.start()]
+            if not self.quote or before.count(self.quote.encode()) % 2 == 0:
+                return before.rstrip(BLANKS) if self.delimiter not in ("\t", " ") else before
+        return content
+
+    def split(self, content: bytes) -> list[bytes]:
+        """Return the fields of a row."""
+        if self.pattern:
+            match = self.matcher.search(content)
+            groups = () if match is None else match.groups() or (match[0],)
+            return [group or b"" for group in groups]
+        if self.widths:
+            return [content[a:b] for a, b in self.widths]
+        delimiter, quote = self.delimiter.encode() if self.delimiter else None, self.quote.encode()
+        if not quote or quote not in content:
+            return content.split(delimiter)
+        fields, begin, inside = [], 0, False
+        for place in range(len(content)):
+            byte = content[place : place + 1]
+            if byte == quote:
+                inside = not inside
+            elif not inside and (byte == delimiter if delimiter else byte in (b" ", b"\t")):
+                if delimiter or place > begin:
+                    fields.append(content[begin:place])
+                begin = place + 1
+        if delimiter or begin < len(content):
+            fields.append(content[begin:])
+        return fields
+
+    def tidy(self, piece: bytes, rejected: frozenset[int] = frozenset()) -> bytes:
+        """Return the rows of ``piece`` alone, a line each; those that begin at ``rejected`` are left out."""
+        rows = [line.content for line in self.lines(piece) if line.start not in rejected]
+        return b"\n".join(rows) + b"\n" if rows else b""

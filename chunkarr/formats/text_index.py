@@ -1,0 +1,285 @@
+"""Where the rows of a text are: one pass over its bytes makes it readable at any place.
+
+The pass notes the byte of every so many rows, and looks whether the columns hold what the sample made believe:
+integers become floats where one turns up, texts as wide as the widest is, other fields that are no numbers are an
+error with file, line and column, or are set aside. Of columns of floats the pass looks only for bytes that
+numbers do not have; what is wrong beyond that shows when the rows are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from chunkarr.errors import TextError
+from chunkarr.formats.text_dialect import Dialect
+from chunkarr.formats.text_parse import BadRow, Column, read_rows, rows_with_faults
+from chunkarr.formats.text_source import TextBytes
+from chunkarr.formats.text_words import shown
+
+__all__ = ["TEXT", "Index", "Reject", "build_index", "fault"]
+
+Array = np.ndarray[Any, Any]
+
+PIECE = 1 << 20  # bytes looked at together
+LONGEST = 16 << 20  # bytes of a line at most
+BLOCK = 1 << 20  # bytes of a block of rows, about
+REJECTS = 1_000_000  # rows that may be set aside
+TEXT = np.dtype("U")  # as wide as the widest
+WIDER = {
+    "i8": ("u8", "f8"),
+    "u8": ("f8",),
+    "M8[D]": ("M8[s]", "M8[us]", "M8[ns]"),
+    "M8[s]": ("M8[us]", "M8[ns]"),
+    "M8[us]": ("M8[ns]",),
+}
+FLOAT_BYTES = b"0123456789+-.eE\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that was set aside."""
+
+    line: int  # from 1
+    column: int  # from 1; 0: the whole row
+    reason: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where the rows of a text are."""
+
+    rows: int  # without those that were set aside
+    step: int  # rows of a block
+    offsets: Array  # uint64: the byte where each block begins, and where the last one ends
+    dtypes: tuple[np.dtype[Any], ...]  # of the columns
+    rejected: Array  # uint64: bytes where rows begin that are no rows
+    rejects: tuple[Reject, ...] = field(default=(), compare=False)
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the largest block."""
+        return int(np.diff(self.offsets).max(initial=0))
+
+
+class _Builder:
+    """The index while it is made."""
+
+    def __init__(
+        self, path: str, source: TextBytes, dialect: Dialect, columns: Sequence[Column], *, guessed: bool, reject: bool
+    ) -> None:
+        self.path, self.source, self.dialect = path, source, dialect
+        self.columns, self.guessed, self.reject = list(columns), guessed, reject
+        self.rows = 0
+        self.wide = [1] * len(self.columns)  # characters of the longest text
+        self.negative: set[int] = set()  # columns, as `columns` counts, that hold negative integers
+        self.rejects: list[Reject] = []
+        self.rejected: list[int] = []
+        self.lines: int | None = None  # before the rows; counted when an error asks
+
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the text in whole rows, and where each piece begins."""
+        start = self.dialect.start
+        held, at = b"", start
+        while at < self.source.size or held:
+            more = self.source.read(at, at + PIECE)
+            at += len(more)
+            piece, ended = held + more, at >= self.source.size
+            if ended and piece and not piece.endswith(self.dialect.newline):
+                piece += self.dialect.newline
+            cut = len(piece) if ended else self._cut(piece)
+            if cut:
+                yield start, piece[:cut]
+            start, held = start + cut, piece[cut:]
+            if len(held) > LONGEST:
+                raise TextError(
+                    f"{self.path}: the row at byte {start} has more than {LONGEST >> 20} MiB; is a quote open?"
+                )
+            if ended:
+                return
+
+    def _cut(self, piece: bytes) -> int:
+        """Return the end of the last whole row."""
+        dialect = self.dialect
+        end = piece.rfind(dialect.newline) + 1
+        quote = dialect.quote.encode()
+        if not quote or quote not in piece:
+            return end
+        if dialect.comments and dialect.comments.encode() in piece:
+            last = 0
+            for line in dialect.lines(piece):
+                last = line.start
+            return last
+        while end and piece.count(quote, 0, end) % 2:
+            end = piece.rfind(dialect.newline, 0, end - 1) + 1
+        return end
+
+    def starts(self, piece: bytes) -> Array:
+        """Return where in ``piece`` rows begin."""
+        dialect = self.dialect
+        if dialect.pattern:
+            return np.array([m.start() for m in dialect.matcher.finditer(piece)], np.int64)
+        body = np.frombuffer(piece, np.uint8)
+        ends = np.flatnonzero(body == dialect.newline[0])
+        quote = dialect.quote.encode()
+        slow = bool(dialect.comments) and dialect.comments.encode() in piece
+        if quote and quote in piece and not slow:
+            odd = np.cumsum(body == quote[0]) & 1
+            ends = ends[odd.take(ends) == 0]
+            if not ends.size or ends[-1] != body.size - 1:
+                slow = True
+        if slow:
+            return np.array([line.start for line in dialect.lines(piece)], np.int64)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        if (body.take(starts) <= 32).any():  # some may be blank
+            solid = np.logical_or.reduceat(body > 32, starts)
+            starts = starts[solid]
+        return starts
+
+    def check(self, start: int, piece: bytes, rows: int) -> None:
+        """Look whether the columns hold what they should; note rows that do not."""
+        if self._surely_floats(piece, rows):
+            return
+        while True:
+            try:
+                values = read_rows(piece, self.dialect, self.columns)
+            except BadRow as bad:
+                if not self._promote(bad, piece):
+                    self._set_aside(start, piece, bad)
+                    return
+                continue
+            self._note(values)
+            return
+
+    def _surely_floats(self, piece: bytes, rows: int) -> bool:
+        dialect = self.dialect
+        if self.reject or dialect.delimiter is None or dialect.pattern or dialect.widths:
+            return False
+        if any(column.dtype.kind != "f" for column in self.columns) or dialect.words.decimal != ".":
+            return False
+        delimiter = dialect.delimiter.encode()
+        return piece.count(delimiter) == rows * (dialect.columns - 1) and not piece.translate(
+            None, FLOAT_BYTES + delimiter
+        )
+
+    def _note(self, values: list[Array]) -> None:
+        for k, (column, found) in enumerate(zip(self.columns, values, strict=True)):
+            if column.dtype.kind == "i" and found.size and found.min() < 0:
+                self.negative.add(k)
+            if column.dtype == TEXT:
+                self.wide[k] = max(self.wide[k], found.dtype.itemsize // 4)
+
+    def _promote(self, bad: BadRow, piece: bytes) -> bool:
+        """Give a column that was taken for integers a type that holds what is there; say whether there is one."""
+        if not self.guessed:
+            return False
+        for k, column in enumerate(self.columns):
+            if column.place != bad.column:
+                continue
+            for kind in WIDER.get(column.dtype.str.lstrip("<>|="), ()):
+                if kind == "u8" and k in self.negative:
+                    continue
+                wider = replace(column, dtype=np.dtype(kind))
+                try:
+                    read_rows(piece, self.dialect, [wider])
+                except BadRow as other:
+                    if other.start <= bad.start:
+                        continue
+                self.columns[k] = wider
+                return True
+        return False
+
+    def _set_aside(self, start: int, piece: bytes, first: BadRow) -> None:
+        if not self.reject:
+            raise self._error(start, first)
+        found: list[BadRow] = []
+        rows_with_faults(piece, self.dialect, self.columns, found.append)
+        ends = {line.start: line.content for line in self.dialect.lines(piece)}
+        before = self._lines_before(start)
+        for bad in found:
+            if len(self.rejects) >= REJECTS:
+                raise TextError(f"{self.path}: more than {REJECTS} rows are bad; is the delimiter right?")
+            content = ends.get(bad.start, b"")
+            self.rejects.append(Reject(before + bad.line + 1, bad.column + 1, bad.reason, content))
+            self.rejected.append(start + bad.start)
+
+    def _error(self, start: int, bad: BadRow) -> TextError:
+        return fault(self.path, self.source, self.dialect, start, bad)
+
+    def _lines_before(self, start: int) -> int:
+        return count_lines(self.source, self.dialect, start)
+
+    def run(self, step: int) -> Index:
+        """Go over the text and return its index."""
+        marks: list[Array] = []
+        end = self.dialect.start
+        for start, piece in self.pieces():
+            starts = self.starts(piece)
+            self.check(start, piece, starts.size)
+            bad = [place - start for place in self.rejected if place >= start]
+            if bad:
+                starts = np.setdiff1d(starts, bad)
+            first = -self.rows % step
+            marks.append(start + starts[first::step])
+            self.rows += starts.size
+            end = start + len(piece)
+        offsets = np.concatenate([*marks, [min(end, self.source.size)]]).astype(np.uint64)
+        dtypes = tuple(
+            np.dtype(f"U{wide}") if column.dtype == TEXT else column.dtype
+            for column, wide in zip(self.columns, self.wide, strict=True)
+        )
+        return Index(self.rows, step, offsets, dtypes, np.array(self.rejected, np.uint64), tuple(self.rejects))
+
+
+def build_index(
+    path: str,
+    source: TextBytes,
+    dialect: Dialect,
+    columns: Sequence[Column],
+    *,
+    row_bytes: float,
+    guessed: bool,
+    reject: bool,
+) -> Index:
+    """Go over a text once.
+
+    Parameters
+    ----------
+    path, source, dialect
+        The text: for errors, its bytes, how it is written.
+    columns
+        What is read, of which types.
+    row_bytes
+        Bytes of a row, about.
+    guessed
+        Whether integers may turn out to be floats, and texts longer.
+    reject
+        Whether bad rows are set aside; else they are an error.
+
+    Raises
+    ------
+    TextError
+        If a row or a field is not what it should be.
+    """
+    step = max(1, int(BLOCK / max(1.0, row_bytes)))
+    step = step // 1024 * 1024 or step
+    return _Builder(path, source, dialect, columns, guessed=guessed, reject=reject).run(step)
+
+
+def count_lines(source: TextBytes, dialect: Dialect, stop: int) -> int:
+    """Return how many lines there are before byte ``stop``."""
+    pieces = range(0, stop, PIECE)
+    return sum(source.read(at, min(at + PIECE, stop)).count(dialect.newline) for at in pieces)
+
+
+def fault(path: str, source: TextBytes, dialect: Dialect, start: int, bad: BadRow) -> TextError:
+    """Return the error that says where a bad row is; ``start`` is the byte where its piece begins."""
+    line = count_lines(source, dialect, start) + bad.line + 1
+    if bad.column < 0:
+        return TextError(f"{path}:{line}: {bad.reason}")
+    name = f" {shown(dialect.names[bad.column])}" if bad.column < len(dialect.names) else ""
+    return TextError(f"{path}:{line}:{bad.column + 1}: in column {bad.column + 1}{name}: {bad.reason}")

@@ -1,0 +1,214 @@
+"""The values of some lines of a text: all at once where they are as expected, else one by one.
+
+There are three ways, each tried where the one before does not know what to do: the fields of all lines found
+together; the same after comments, blank lines and rejected rows are taken out; and plain Python, row by row,
+which knows everything, or says in which line and column what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from chunkarr.formats.text_dialect import Dialect
+from chunkarr.formats.text_fields import Irregular, divide
+from chunkarr.formats.text_numbers import DOT, Fields, read_numbers, to_floats, to_integers
+from chunkarr.formats.text_words import TIME, Words, parse
+
+__all__ = ["BadRow", "Column", "read_rows", "row_by_row", "rows_with_faults"]
+
+Array = np.ndarray[Any, Any]
+
+_TIMES = re.compile(rf"(?:(?:{TIME.pattern})\n)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that is read."""
+
+    place: int  # in the file, from 0
+    dtype: np.dtype[Any]
+
+
+class BadRow(Exception):  # noqa: N818 - becomes a TextError where the path is known
+    """A row that is not what the text is said to hold."""
+
+    def __init__(self, line: int, start: int, column: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line, self.start = line, start  # lines, and bytes, of the piece before it
+        self.column = column  # from 0; -1: of the whole row
+        self.reason = reason
+
+
+def read_rows(
+    piece: bytes, dialect: Dialect, columns: Sequence[Column], rejected: frozenset[int] = frozenset()
+) -> list[Array]:
+    """Return the values of each of ``columns`` in the lines of ``piece``, the last of which has an end, too.
+
+    Columns of one numeric dtype are views of one array, a row of it for each line.
+
+    Raises
+    ------
+    BadRow
+        Where a line or field is not as it should be.
+    """
+    if not rejected:
+        try:
+            return _together(piece, dialect, columns)
+        except (Irregular, ValueError):
+            pass
+    tidied, plain = dialect.tidy(piece, rejected), replace(dialect, comments="", newline=b"\n")
+    if dialect.pattern:
+        return row_by_row(piece, dialect, columns, rejected)
+    try:
+        return _together(tidied, plain, columns)
+    except (Irregular, ValueError):
+        return row_by_row(piece, dialect, columns, rejected)
+
+
+def _together(piece: bytes, dialect: Dialect, columns: Sequence[Column]) -> list[Array]:
+    """Return the values of ``columns``; ValueError if a field has none."""
+    if not piece:
+        return [np.empty(0, column.dtype) for column in columns]
+    table = divide(piece.replace(b"\r", b"\n") if dialect.newline == b"\r" else piece, dialect)
+    places = [column.place for column in columns]
+    order = sorted(set(places))
+    dtypes = {column.dtype for column in columns}
+    if len(dtypes) == 1 and len(order) == len(columns) and columns[0].dtype.kind in "fiu":
+        values = _values(table.take(tuple(order)), columns[0].dtype, dialect).reshape(table.rows, len(order))
+        return [values[:, order.index(place)] for place in places]
+    return [_values(table.take((column.place,)), column.dtype, dialect) for column in columns]
+
+
+def _values(fields: Fields, dtype: np.dtype[Any], dialect: Dialect) -> Array:
+    words = dialect.words
+    if dtype.kind in "fiu":
+        values, odd = _numbers(fields, dtype, words)
+        for place, value in zip(odd.tolist(), _converted(fields, odd, dtype, words), strict=True):
+            values[place] = value
+        return values if values.dtype == dtype else _narrow(values, dtype)
+    if dtype.kind == "M":
+        return _times([text or "NaT" for text in _texts(fields, dialect)], dtype, words)
+    if dtype.kind in "SU":
+        texts = _texts(fields, dialect)
+        return np.array([t.encode(words.encoding) for t in texts] if dtype.kind == "S" else texts, dtype)
+    every = np.arange(fields.starts.size)
+    return np.array(list(_converted(fields, every, dtype, words)), dtype)
+
+
+def _numbers(fields: Fields, dtype: np.dtype[Any], words: Words) -> tuple[Array, Array]:
+    """Return numbers and the indices of those fields that have to be looked at one by one."""
+    if words.decimal != ".":
+        kinds = fields.kinds.copy()
+        kinds[fields.kinds == DOT] = 0
+        kinds[fields.kinds == ord(words.decimal)] = DOT
+        fields = replace(fields, kinds=kinds)
+    numbers = read_numbers(fields)
+    if dtype.kind == "f":
+        return to_floats(numbers)
+    return to_integers(numbers, np.uint64 if dtype.kind == "u" else np.int64)
+
+
+def _narrow(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Convert 64-bit numbers; ValueError where integers do not fit."""
+    if dtype.kind != "f" and values.size:
+        limits = np.iinfo(dtype)
+        if values.min() < limits.min or values.max() > limits.max:
+            raise ValueError("out of range")
+    with np.errstate(over="ignore"):  # as where one number is read, it becomes infinite
+        return values.astype(dtype)
+
+
+def _converted(fields: Fields, which: Array, dtype: np.dtype[Any], words: Words) -> Iterator[Any]:
+    """Yield the values of some fields, each different one converted once."""
+    known: dict[bytes, Any] = {}
+    for field in _bytes(fields, which):
+        if field not in known:
+            if len(known) > 10_000:
+                known.clear()
+            known[field] = parse(words, field.decode(words.encoding).strip(), dtype)
+        yield known[field]
+
+
+def _bytes(fields: Fields, which: Array) -> Iterator[bytes]:
+    if not which.size:
+        return
+    data = fields.text.tobytes()
+    for start, stop in zip(fields.starts.take(which).tolist(), fields.stops.take(which).tolist(), strict=True):
+        yield data[start:stop]
+
+
+def _texts(fields: Fields, dialect: Dialect) -> list[str]:
+    """Return the fields as text, with what was doubled within quotes single."""
+    encoding, quote = dialect.words.encoding, dialect.quote
+    texts = [field.decode(encoding) for field in _bytes(fields, np.arange(fields.starts.size))]
+    if quote and (fields.kinds == ord(quote)).any():
+        wrapped = (fields.text.take(fields.starts - 1) == ord(quote)).tolist()
+        texts = [t.replace(quote * 2, quote) if w else t for t, w in zip(texts, wrapped, strict=True)]
+    return texts
+
+
+def _times(texts: list[str], dtype: np.dtype[Any], words: Words) -> Array:
+    if not _TIMES.fullmatch("\n".join(texts) + "\n" if texts else ""):
+        texts = ["NaT" if text in words.missing else text for text in texts]
+        if not _TIMES.fullmatch("\n".join(texts) + "\n"):
+            raise ValueError("not times")
+    found = np.array([text.removesuffix("Z") for text in texts], "M8")
+    times = found.astype(dtype)
+    if not ((times == found) | np.isnat(times)).all():
+        raise ValueError("finer than the unit")
+    return times
+
+
+def row_by_row(
+    piece: bytes, dialect: Dialect, columns: Sequence[Column], rejected: frozenset[int] = frozenset()
+) -> list[Array]:
+    """Return what `read_rows` does, in plain Python."""
+    values: list[list[Any]] = [[] for _ in columns]
+    for line, start, fields in _rows(piece, dialect):
+        if start in rejected:
+            continue
+        for held, value in zip(values, _row(line, start, fields, dialect, columns), strict=True):
+            held.append(value)
+    return [np.array(held, column.dtype) for held, column in zip(values, columns, strict=True)]
+
+
+def rows_with_faults(
+    piece: bytes, dialect: Dialect, columns: Sequence[Column], note: Callable[[BadRow], object]
+) -> None:
+    """Call ``note`` with what is wrong with each bad row of ``piece``."""
+    for line, start, fields in _rows(piece, dialect):
+        try:
+            _row(line, start, fields, dialect, columns)
+        except BadRow as bad:
+            note(bad)
+
+
+def _rows(piece: bytes, dialect: Dialect) -> Iterator[tuple[int, int, list[bytes]]]:
+    """Yield the lines before, the first byte and the fields of each row."""
+    if not dialect.pattern:
+        for line in dialect.lines(piece):
+            yield line.number, line.start, dialect.split(line.content)
+        return
+    number = place = 0
+    for match in dialect.matcher.finditer(piece):
+        number += piece.count(b"\n", place, match.start())
+        place = match.start()
+        yield number, place, [group or b"" for group in match.groups() or (match[0],)]
+
+
+def _row(line: int, start: int, fields: list[bytes], dialect: Dialect, columns: Sequence[Column]) -> list[Any]:
+    if len(fields) != dialect.columns:
+        few = f"has {len(fields)} fields, the lines before have {dialect.columns}"
+        raise BadRow(line, start, -1, few)
+    values = []
+    for column in columns:
+        try:
+            values.append(parse(dialect.words, dialect.words.text(fields[column.place]), column.dtype))
+        except ValueError as error:
+            raise BadRow(line, start, column.place, str(error)) from None
+    return values
