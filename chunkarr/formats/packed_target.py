@@ -61,7 +61,7 @@ class PackedTarget(Target):
         samples = place.layout.samples if place.apart else 1
         steps = (*(1 for _ in place.shape[1:]), samples)
         self.grid = Grid(shape, (steps[::-1] if order == "F" else steps) if shape else ())
-        size = prod(place.bytes_shape) + tail
+        size = (prod(place.bytes_shape) if prod(shape) else 0) + tail
         self._bytes = FlatTarget(
             path, (size,), np.dtype(np.uint8), header=header, order="C", overwrite=overwrite,
             durability=durability, adopt=adopt,
