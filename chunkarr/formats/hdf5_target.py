@@ -9,6 +9,7 @@ import json
 import math
 import os
 import weakref
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
@@ -50,7 +51,11 @@ def default_chunks(shape: Shape, itemsize: int) -> Shape:
 
 
 class _Hdf5Target(Target):
-    """A new file with one data set, written as a hidden sibling."""
+    """A new file with one data set, written as a hidden sibling.
+
+    ``attributes`` are those of the data set besides chunkarr's own; ``user_block`` comes before what HDF5 looks at:
+    nothing, or 512 bytes, 1024, 2048, ...
+    """
 
     distributable = False
 
@@ -64,8 +69,11 @@ class _Hdf5Target(Target):
         order: Order,
         overwrite: bool,
         durability: fsio.Durability,
+        attributes: Mapping[str, Any] | None = None,
+        user_block: bytes = b"",
     ) -> None:
         self.path, self.member = path, member
+        self._attributes, self._user_block = dict(attributes or {}), user_block
         self.shape, self.dtype, self.order = shape, dtype, order
         self._overwrite, self._durability = overwrite, durability
         self._hdf5_dtype = storage_dtype(dtype)
@@ -101,11 +109,15 @@ class _Hdf5Target(Target):
         links.set_create_intermediate_group(1)
         made.set_obj_track_times(False)
         with self._library():
-            self._io.file = h5py.File(self._io, "w", rdcc_nbytes=0)
+            self._io.file = h5py.File(self._io, "w", rdcc_nbytes=0, userblock_size=len(self._user_block) or None)
             space = h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
             kind = h5t.py_create(self._hdf5_dtype, logical=True)
             dataset = h5d.create(self._io.file.id, self.member.encode(), kind, space, made, links)
             self._note(dataset, complete=True)
+            for name, value in self._attributes.items():
+                h5py.Dataset(dataset).attrs.create(name, value)
+        if self._user_block:
+            self._io.write_at(self._user_block, 0)
         return dataset
 
     def _note(self, dataset: h5d.DatasetID, *, complete: bool) -> None:

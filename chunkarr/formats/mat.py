@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,27 +15,38 @@ import numpy as np
 from chunkarr import fsio
 from chunkarr.errors import FormatError, OptionError, UnsafeInputError, UnsupportedError
 from chunkarr.formats import journal
-from chunkarr.formats.contract import Stored, Target
+from chunkarr.formats.contract import Member, Stored, Target
 from chunkarr.formats.file_stored import Access, FileStored, check_access
 from chunkarr.formats.flat import check_shape
 from chunkarr.formats.flat_stored import FlatStored
 from chunkarr.formats.mat4 import Variable4, entries4, find4, variables4
-from chunkarr.formats.mat5 import Entry, Variable, entries, find, variables
+from chunkarr.formats.mat5 import Variable, entries, find, variables
 from chunkarr.formats.mat_stored import Layout, MatStored
 from chunkarr.formats.mat_tags import Reader, Words
-from chunkarr.formats.mat_writer import FlatMatTarget, OrderedMatTarget, axes_of, check_kind, check_name
+from chunkarr.formats.mat_writer import (
+    LIMIT,
+    FlatMatTarget,
+    OrderedMatTarget,
+    axes_of,
+    check_kind,
+    check_name,
+    restored,
+)
 from chunkarr.formats.runs import Descriptor
 from chunkarr.grid import Shape
 
 __all__ = ["create", "members", "open"]
 
 HEADER = 128  # bytes: a text, eight bytes for what is kept beside the variables, the version, the byte order
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+HDF5 = "chunkarr.formats.hdf5_matlab"  # imported where a file is of version 7.3
 LISTED = 10_000  # members that are listed
+ROOM = 4096  # bytes that may describe a variable
 NAMED = 20  # members that an error names
 Stamp = tuple[str, tuple[int, int, int]]  # a file and its generation
 
 
-def members(path: str) -> list[Entry]:
+def members(path: str) -> list[Member]:
     """List what a file holds: name, shape, dtype and a note of each array, at any depth.
 
     Shape and dtype are None where it is no array that chunkarr reads.
@@ -45,10 +58,10 @@ def members(path: str) -> list[Entry]:
     """
     path = os.fspath(path)
 
-    def look(generation: tuple[int, int, int]) -> list[Entry]:
+    def look(generation: tuple[int, int, int]) -> list[Member]:
         found = list(islice(_entries(path, generation), LISTED + 1))
         if len(found) > LISTED:
-            found[LISTED] = Entry("…", None, None, f"there are more than {LISTED} members")
+            found[LISTED] = Member("…", None, None, f"there are more than {LISTED} members")
         return found
 
     return journal.read_stable(journal.resolve(path), look)
@@ -89,9 +102,12 @@ def _open(path: str, member: str | None, access: Access) -> FileStored:
     def look(generation: tuple[int, int, int]) -> FileStored:
         reader, version, axes = _reader(path, generation)
         name = _only(path, generation) if member is None else member
+        if version == 73:
+            opened: FileStored = import_module(HDF5).open73(path, name, generation, access)
+            return opened
         layout = _find(reader, version, name, (path, generation))
         if "/" not in name:
-            layout = replace(layout, shape=_restored(layout.shape, axes))
+            layout = replace(layout, shape=restored(layout.shape, axes))
         (block, *more) = layout.blocks or (None,)
         if block is not None and not more and layout.stream is None and block.dtype == layout.dtype:
             return _FlatMat(layout, block.offset, access)
@@ -153,9 +169,10 @@ def create(
     member
         The variable's name.
     version
-        "6": as it is; "7": compressed; None: "7", but "6" for text.
+        "6": as it is; "7": compressed, and like "6" up to 2 GiB; "7.3": HDF5; None: "7" or, where that cannot hold
+        the array, "7.3", and "6" for text and with ``codec="none"``.
     codec
-        "gzip:0" to "gzip:9" for "7"; "gzip" is "gzip:1".
+        "gzip:0" to "gzip:9", for "7" and "7.3"; "gzip" is "gzip:1"; "none" for "6" and "7.3".
     overwrite
         Whether a file of that name may be replaced, all its variables with it.
     durability
@@ -175,13 +192,18 @@ def create(
     whole = check_shape(path, shape, kind, OptionError)
     check_name(path, member)
     check_kind(path, kind)
-    version = version or ("7" if kind.kind != "U" and codec != "none" else "6")
+    version = version or _version_for(whole, kind, codec)
     if version == "6":
         if codec not in (None, "none"):
             raise OptionError(f'{path}: codec {codec!r} is not for version "6", which compresses nothing')
         return FlatMatTarget(path, member, whole, kind, overwrite=overwrite, durability=durability)
+    if version == "7.3":
+        made: Target = import_module(f"{HDF5}_target").Mat73Target(
+            path, member, whole, kind, codec=codec or "gzip", overwrite=overwrite, durability=durability
+        )
+        return made
     if version != "7":
-        raise OptionError(f'{path}: version is "6" or "7", not {version!r}')
+        raise OptionError(f'{path}: version is "6", "7" or "7.3", not {version!r}')
     if kind.kind == "U":
         raise UnsupportedError(f'{path}: text is written uncompressed only, as version "6"')
     name, _, level = (codec or "gzip").partition(":")
@@ -192,11 +214,18 @@ def create(
     )
 
 
+def _version_for(shape: Shape, dtype: np.dtype[Any], codec: str | None) -> str:
+    """Return the version that MATLAB itself would choose, but for what is not to be compressed."""
+    if prod(shape) * dtype.itemsize > LIMIT - ROOM:
+        return "7.3"
+    return "6" if dtype.kind == "U" or codec == "none" else "7"
+
+
 # --- finding -------------------------------------------------------------------------------------
 
 
 def _reader(path: str, generation: tuple[int, int, int]) -> tuple[Reader, int, int | None]:
-    """Return what reads a file, whether it is of version 4 or 5, and the axes that chunkarr noted."""
+    """Return what reads a file, whether it is of version 4, 5 (to 7) or 7.3, and the axes that chunkarr noted."""
     source = Descriptor(path, writable=False)
     size = generation[0]
     source.get(generation)
@@ -206,9 +235,13 @@ def _reader(path: str, generation: tuple[int, int, int]) -> tuple[Reader, int, i
     if mark in (b"IM", b"MI"):
         words: Words = "<" if mark == b"IM" else ">"
         version = int.from_bytes(head[124:126], "little" if words == "<" else "big")
+        if version == 0x0200:
+            return Reader(path, source, size, words), 73, None
         if version != 0x0100:
             raise FormatError(f"{path}: MATLAB file of version {version >> 8}.{version & 255}, expected is 1.0")
         return Reader(path, source, size, words), 5, axes_of(bytes(head))
+    if head[:8] == HDF5_SIGNATURE:
+        return Reader(path, source, size, "<"), 73, None
     if not size:
         raise FormatError(f"{path}: is empty, not a MATLAB file")
     return Reader(path, source, size, "<"), 4, None
@@ -220,18 +253,15 @@ def _variables(reader: Reader, version: int, generation: tuple[int, int, int]) -
     return (variable for variable in found if variable.name)
 
 
-def _entries(path: str, generation: tuple[int, int, int]) -> Iterator[Entry]:
+def _entries(path: str, generation: tuple[int, int, int]) -> Iterator[Member]:
     reader, version, axes = _reader(path, generation)
+    if version == 73:
+        yield from import_module(HDF5).members73(path, generation)
+        return
     last = {variable.name: variable for variable in _variables(reader, version, generation)}
     for name, variable in last.items():
         for entry in entries4(variable) if isinstance(variable, Variable4) else entries(variable, name):
-            yield entry._replace(shape=_restored(entry.shape, axes)) if entry.shape and entry.name == name else entry
-
-
-def _restored(shape: Shape, axes: int | None) -> Shape:
-    """Return ``shape`` without the axes that MATLAB has more than the array that chunkarr wrote."""
-    more = 0 if axes is None else len(shape) - axes
-    return shape[more:] if more > 0 and all(n == 1 for n in shape[:more]) else shape
+            yield entry._replace(shape=restored(entry.shape, axes)) if entry.shape and entry.name == name else entry
 
 
 def _find(reader: Reader, version: int, member: str, stamp: Stamp) -> Layout:

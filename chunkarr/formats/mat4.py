@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from chunkarr.errors import FormatError, UnsupportedError
-from chunkarr.formats.mat5 import LINE_LIMIT, Entry
+from chunkarr.formats.contract import Member
+from chunkarr.formats.mat5 import LINE_LIMIT
 from chunkarr.formats.mat_stored import Block, Layout
 from chunkarr.formats.mat_tags import Reader
 from chunkarr.formats.mat_text import text_dtype, text_shape
@@ -70,13 +71,13 @@ def variables4(reader: Reader) -> Iterator[Variable4]:
         at = start + size
 
 
-def entries4(variable: Variable4) -> Iterator[Entry]:
+def entries4(variable: Variable4) -> Iterator[Member]:
     """Yield the arrays that a variable is read as."""
     layouts, note = _layouts(variable), "text" if variable.kind == TEXT else ""
     if variable.kind == SPARSE:
         note = f"parts of a sparse matrix of shape {_sparse_shape(variable)}, rows and columns counted from 1"
     for layout in layouts:
-        yield Entry(layout.member, layout.shape, layout.dtype, note)
+        yield Member(layout.member, layout.shape, layout.dtype, note)
 
 
 def find4(variable: Variable4, parts: list[str], stamp: tuple[str, tuple[int, int, int]]) -> Layout:

@@ -12,11 +12,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from chunkarr.errors import FormatError, UnsupportedError
+from chunkarr.formats.contract import Member
 from chunkarr.formats.flat import MAX_DIMS
 from chunkarr.formats.inflating import Inflated
 from chunkarr.formats.mat_stored import Block, Layout
@@ -24,7 +25,7 @@ from chunkarr.formats.mat_tags import COMPRESSED, MATRIX, UINT32, UTF8, Reader, 
 from chunkarr.formats.mat_text import text_dtype, text_shape
 from chunkarr.grid import Shape
 
-__all__ = ["DEPTH_LIMIT", "LINE_LIMIT", "Entry", "Variable", "entries", "find", "label", "variables"]
+__all__ = ["DEPTH_LIMIT", "LINE_LIMIT", "Variable", "entries", "find", "label", "variables"]
 
 DEPTH_LIMIT = 64  # cells and structs within each other
 NAME_LIMIT = 4096  # bytes of a name; MATLAB's have at most 63
@@ -34,16 +35,6 @@ TEXT_LIMIT = 64 << 20  # bytes of text in UTF-8 that is not ASCII, which cannot 
 CELL, STRUCT, OBJECT, CHAR, SPARSE, FUNCTION, OPAQUE = 1, 2, 3, 4, 5, 16, 17
 CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 NAMES = {CELL: "cell", STRUCT: "struct", OBJECT: "object", FUNCTION: "function handle", OPAQUE: "object"}
-HIDDEN = ""  # name of what MATLAB keeps beside the variables
-
-
-class Entry(NamedTuple):
-    """What a file holds under a name; shape and dtype are None where that is no array that chunkarr reads."""
-
-    name: str
-    shape: Shape | None
-    dtype: np.dtype[Any] | None
-    note: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +189,7 @@ def children(of: Variable) -> Iterator[tuple[str, Variable]]:
             at = tag.next
 
 
-def entries(variable: Variable, name: str) -> Iterator[Entry]:
+def entries(variable: Variable, name: str) -> Iterator[Member]:
     """Yield what there is in a variable that has no members, or in all members of it, at any depth."""
     pending: list[Iterator[tuple[str, Variable]]] = [iter([(name, variable)])]
     while pending:
@@ -219,19 +210,19 @@ def _within(path: str, of: Variable) -> Iterator[tuple[str, Variable]]:
     return ((f"{path}/{inner}", child) for inner, child in children(of))
 
 
-def _described(variable: Variable, name: str) -> Iterator[Entry]:
+def _described(variable: Variable, name: str) -> Iterator[Member]:
     if variable.kind in NAMES:
-        yield Entry(name, None, None, f"{NAMES[variable.kind]}, not read")
+        yield Member(name, None, None, f"{NAMES[variable.kind]}, not read")
     elif variable.kind == CHAR and variable.dims[-1] > LINE_LIMIT:
-        yield Entry(name, None, None, f"text of lines of {variable.dims[-1]} characters, not read")
+        yield Member(name, None, None, f"text of lines of {variable.dims[-1]} characters, not read")
     elif variable.kind == CHAR:
-        yield Entry(name, text_shape(variable.dims), text_dtype(variable.dims[-1], variable.reader.words), "text")
+        yield Member(name, text_shape(variable.dims), text_dtype(variable.dims[-1], variable.reader.words), "text")
     elif variable.kind == SPARSE:
         note = f"parts of a sparse matrix of shape {variable.dims}, column by column"
         for part in sparse_parts(variable, name):
-            yield Entry(part.member, part.shape, part.dtype, note)
+            yield Member(part.member, part.shape, part.dtype, note)
     else:
-        yield Entry(name, variable.dims, variable.dtype, "")
+        yield Member(name, variable.dims, variable.dtype, "")
 
 
 def find(variable: Variable, name: str, parts: list[str], stamp: tuple[str, tuple[int, int, int]]) -> Layout:

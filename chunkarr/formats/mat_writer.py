@@ -32,12 +32,15 @@ __all__ = [
     "axes_of",
     "check_kind",
     "check_name",
+    "note",
+    "restored",
     "stored_dims",
+    "units_of",
 ]
 
 Array = np.ndarray[Any, Any]
 LIMIT = (1 << 31) - 1  # bytes of a variable that MATLAB reads from files before 7.3
-NOTE = "MATLAB 5.0 MAT-file, written by chunkarr"
+NOTE = "MAT-file, written by chunkarr"
 AXES = ", axes: "  # and how many the array had, where MATLAB has at least two
 CLASSES = {"f8": 6, "f4": 7, "i1": 8, "u1": 9, "i2": 10, "u2": 11, "i4": 12, "u4": 13, "i8": 14, "u8": 15}
 TYPES = {"i1": 1, "u1": 2, "i2": 3, "u2": 4, "i4": 5, "u4": 6, "f4": 7, "f8": 9, "i8": 12, "u8": 13}
@@ -78,10 +81,26 @@ def stored_dims(shape: Shape, dtype: np.dtype[Any]) -> Shape:
     return (1,) * (2 - len(dims)) + dims
 
 
+def note(version: str, shape: Shape, dtype: np.dtype[Any]) -> bytes:
+    """Return the text that a file begins with, 116 bytes."""
+    more = len(stored_dims(shape, dtype)) - (dtype.kind == "U") > len(shape)
+    return f"MATLAB {version} {NOTE}{f'{AXES}{len(shape)}' if more else ''}".encode().ljust(116)
+
+
 def axes_of(header: bytes) -> int | None:
     """Return how many axes an array had that chunkarr wrote with less than MATLAB's two."""
-    found = re.search(re.escape(NOTE + AXES).encode() + rb"([01])\b", header)
+    found = re.search(re.escape(NOTE + AXES).encode() + rb"([01])\b", header[:116])
     return None if found is None else int(found[1])
+
+
+def restored(shape: Shape, axes: int | None) -> Shape:
+    """Return ``shape`` without the axes that MATLAB has more than the array that chunkarr wrote.
+
+    >>> restored((1, 5), 1), restored((1, 5), None)
+    ((5,), (1, 5))
+    """
+    more = 0 if axes is None else len(shape) - axes
+    return shape[more:] if more > 0 and all(n == 1 for n in shape[:more]) else shape
 
 
 def _element(words: Words, kind: int, data: bytes) -> bytes:
@@ -121,16 +140,15 @@ class _Frame:
         self.tag = struct.pack(self.words + "II", stored, self.nbytes)  # before each part
         self.padding = bytes(padded(self.nbytes) - self.nbytes)  # after it
         self.matrix = struct.pack(self.words + "II", MATRIX, total) + before + self.tag
-        note = NOTE + (f"{AXES}{len(shape)}" if len(dims) - len(shape) > (dtype.kind == "U") else "")
         mark = b"\x00\x01IM" if self.words == "<" else b"\x01\x00MI"
-        self.header = note.encode().ljust(116) + bytes(8) + mark
+        self.header = note("5.0", shape, dtype) + bytes(8) + mark
 
     def tail(self) -> int:
         """Return how many bytes beside the numbers come after the first of them."""
         return self.parts * len(self.padding) + (self.parts - 1) * len(self.tag)
 
 
-def _units(path: str, block: Array, dtype: np.dtype[Any]) -> Array:
+def units_of(path: str, block: Array, dtype: np.dtype[Any]) -> Array:
     """Return the UTF-16 units of text, shape ``(*block.shape, length)``."""
     codes = np.ascontiguousarray(block).reshape(*block.shape, 1).view(block.dtype.str[0] + "u4")
     odd = (codes > 0xFFFF) | ((codes >= 0xD800) & (codes < 0xE000))
@@ -173,7 +191,7 @@ class FlatMatTarget(FlatTarget):
         """Write ``block`` at ``region``; see `Target.write`."""
         if self.dtype.kind == "U":
             check_block(region, block, self.dtype)
-            units = _units(self.path, block, self.frame.stored)
+            units = units_of(self.path, block, self.frame.stored)
             dims = self.frame.dims
             axes = (*region, (0, dims[-1]))
             axes, units = ((0, 1),) * (len(dims) - len(axes)) + axes, units[(None,) * (len(dims) - len(axes))]
