@@ -323,6 +323,11 @@ CASES = {
 
 def perform(name, paths, folder):
     """Do a case's work; return the largest plan of what it ran."""
+    return perform_work(CASES[name].work, paths, folder)
+
+
+def perform_work(work, paths, folder):
+    """Do work on sources; return the largest plan of what it ran."""
     for name_of_library in ("dask.threaded", "threadpoolctl"):
         importlib.import_module(name_of_library)
 
@@ -336,7 +341,7 @@ def perform(name, paths, folder):
     with tempfile.TemporaryDirectory(dir=folder) as out, ca.config.set(scratch=out, durability="process"):
         engine.plan = noting
         try:
-            kept = CASES[name].work(*(ca.open(path) for path in paths), out)
+            kept = work(*(ca.open(path) for path in paths), out)
         finally:
             engine.plan = real
         del kept

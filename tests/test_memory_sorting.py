@@ -1,0 +1,209 @@
+"""Nothing that sorts, searches or counts holds more than the budget allows, on arrays eight times as large.
+
+As in `test_memory`, each case runs in a child process. Values are random, or in order, and lie on the disk: what these
+functions hold depends on them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import chunkarr as ca
+from tests import memory_child
+from tests.test_memory import MIB, perform_work
+
+pytestmark = [pytest.mark.memory, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+
+WRITTEN = 1 << 20  # elements that are written at a time
+
+
+def random_values(rng, start, count):
+    return rng.random(count)
+
+
+def integers(rng, start, count):
+    return rng.integers(-500_000, 500_000, count, dtype="i4")
+
+
+def ascending(rng, start, count):
+    return np.arange(start, start + count, dtype="f8") / 8
+
+
+def far_apart(rng, start, count):
+    return rng.integers(-(1 << 62), 1 << 62, count) // (1 << 43) * (1 << 43)
+
+
+def make(path, values, nbytes, shape):
+    """Write an npy file of about so many bytes."""
+    rng = np.random.default_rng(0)
+    dtype = values(rng, 0, 1).dtype
+    size = nbytes // dtype.itemsize // math.prod(shape) * math.prod(shape)
+    out = np.lib.format.open_memmap(path, "w+", dtype, (size // math.prod(shape), *shape))
+    flat = out.reshape(-1)
+    for start in range(0, size, WRITTEN):
+        flat[start : start + WRITTEN] = values(rng, start, min(WRITTEN, size - start))
+    return path
+
+
+# --- operations ----------------------------------------------------------------------------------
+
+
+def sort(a, _, out):
+    ca.sort(a).save(f"{out}/x.npy")
+    found = np.load(f"{out}/x.npy", mmap_mode="r")
+    assert (np.diff(found[:: max(1, len(found) // 1000)]) >= 0).all()
+
+
+def sort_zarr(a, _, out):
+    stored = ca.save(f"{out}/a.zarr", a, codec="blosc-lz4")
+    np.sort(stored, axis=None).save(f"{out}/x.zarr", codec="blosc-lz4")
+
+
+def sort_along(axis):
+    return lambda a, b, out: np.sort(a, axis).save(f"{out}/x.npy")
+
+
+def argsort(a, _, out):
+    np.argsort(a).save(f"{out}/x.npy")
+
+
+def sort_in_place(a, _, out):
+    path = shutil.copyfile(a.path, f"{out}/x.npy")
+    ca.open(path, "r+").sort()
+    found = np.load(path, mmap_mode="r")
+    assert (np.diff(found[:: max(1, len(found) // 1000)]) >= 0).all()
+
+
+def median(a, _, out):
+    return float(np.median(a))
+
+
+def quantiles(a, _, out):
+    return np.asarray(np.quantile(a, [0.01, 0.25, 0.5, 0.75, 0.99]))
+
+
+def unique(a, _, out):
+    values, counts = np.unique(a, return_counts=True)
+    assert int(counts.sum()) == a.size
+    return values.size
+
+
+def unique_inverse(a, _, out):
+    values, inverse = np.unique(a, return_inverse=True)
+    inverse.save(f"{out}/x.npy")
+    return values.size
+
+
+def histogram(a, _, out):
+    counts, _ = np.histogram(a, 100)
+    assert int(counts.sum()) == a.size
+
+
+def figures(a, _, out):
+    from chunkarr.functions.stating import statistics
+
+    return statistics(a, [0.25, 0.5, 0.75])
+
+
+def searchsorted(a, b, out):
+    """Look up many in a large sorted array, then all of a large one in a small one."""
+    wanted = np.random.default_rng(1).random(1 << 17) * a.size / 8
+    found = np.asarray(np.searchsorted(a, wanted))
+    assert (found == np.minimum(np.ceil(wanted * 8), a.size)).all()
+    return int(np.searchsorted(np.sort(wanted), b).max())
+
+
+def isin(a, _, out):
+    return int(np.isin(a, np.arange(0, 500_000, 7)).sum())
+
+
+def partition(a, _, out):
+    return np.asarray(np.partition(a, a.size // 2)[a.size // 2 - 5 : a.size // 2 + 5])
+
+
+def masks(a, _, out):
+    return int(np.flatnonzero(a > 0.9).size), np.asarray(np.extract(a > 0.999, a)).size
+
+
+def lexsort(a, _, out):
+    np.lexsort((a, a > 0)).save(f"{out}/x.npy")
+
+
+def in_turn(*works):
+    """Return the operation that does one after another."""
+    return lambda a, b, out: [work(a, b, out) for work in works]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation, what it is run on, and how much of that is."""
+
+    work: object
+    values: object = random_values
+    shape: tuple[int, ...] = ()  # of what the first axis counts
+    ratio: float = 8  # bytes of the source for each byte of the budget
+    quick: float = 0  # the same in the default run; 0: not in it
+
+
+CASES = {
+    "sort": Case(sort, quick=8),
+    "sort integers": Case(sort, far_apart),
+    "sort zarr": Case(sort_zarr),
+    "sort in place": Case(sort_in_place),
+    "sort long columns": Case(sort_along(0), shape=(3,)),
+    "sort rows": Case(sort_along(1), shape=(1000,)),
+    "argsort": Case(argsort),
+    "median": Case(median),
+    "quantiles": Case(quantiles),
+    "figures": Case(figures),
+    "unique": Case(unique, integers),
+    "unique of many": Case(unique, far_apart, ratio=4),
+    "unique with the inverse": Case(unique_inverse, far_apart, ratio=2),
+    "histogram": Case(histogram),
+    "searchsorted": Case(searchsorted, ascending),
+    "isin": Case(isin, integers),
+    "partition": Case(partition),
+    "masks": Case(masks),
+    "lexsort": Case(lexsort, ratio=2),
+    "counting": Case(in_turn(median, quantiles, histogram, figures), quick=4),
+    "all in turn": Case(in_turn(argsort, searchsorted, unique, isin, sort_in_place), ascending, ratio=2, quick=1),
+}
+
+
+def perform(name, paths, folder):
+    """Do a case's work; return the largest plan of what it ran."""
+    return perform_work(CASES[name].work, paths, folder)
+
+
+def measured(name, budget, ratio, folder):
+    """Run a case on a small and a large source, and return its peak."""
+    case = CASES[name]
+    small, large = (
+        make(str(folder / f"{kind}.npy"), case.values, int(nbytes), case.shape)
+        for kind, nbytes in (("small", 1 << 14), ("large", budget * ratio))
+    )
+    peak = memory_child.measure(
+        perform, small=[name, [small] * 2, str(folder)], large=[name, [large] * 2, str(folder)], budget=budget,
+        timeout=900,
+    )  # fmt: skip
+    os.unlink(large)
+    return peak
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.quick])
+def test_order_of_large_arrays_stays_within_the_budget(name, tmp_path):
+    measured(name, 64 * MIB, CASES[name].quick, tmp_path).check()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("budget", [64 * MIB, 128 * MIB, 512 * MIB])
+@pytest.mark.parametrize("name", CASES)
+def test_order_of_all_large_arrays_stays_within_the_budget(name, budget, tmp_path):
+    measured(name, budget, CASES[name].ratio, tmp_path).check()
