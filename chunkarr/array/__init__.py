@@ -119,9 +119,12 @@ class Array(InPlace, Growing, Shaping, Sorting, Reducing, Picking, Checking, NDA
         """Write the array to ``path``, whole or not at all; return it opened. Options as `chunkarr.save`."""
         return wrap(write(self._node, path, **options))
 
-    def tofile(self, fid: Any, sep: str = "", format: str = "%s") -> None:  # noqa: A002, ARG002 - NumPy's signature
-        """Write the elements in C order, and nothing else, to a path or an open binary file, block by block."""
-        write_raw(self._node, fid, sep)
+    def tofile(self, fid: Any, sep: str = "", format: str = "%s") -> None:  # noqa: A002 - NumPy's signature
+        """Write the elements in C order, and nothing else, to a path or an open binary file, block by block.
+
+        With ``sep`` an open file gets text: each element by ``format``, ``sep`` between them.
+        """
+        write_raw(self._node, fid, sep, format)
 
     # --- NumPy's protocols -------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Expression", "as_node", "as_operand", "check_fits", "evaluate", "no_out", "phantom"]
 
 RETRIES = 20  # times that a view is read anew because the array changed while it was read
+LISTED = 40  # bytes of an element in a list: a reference and a Python number
 SHOWN = 1000  # elements up to which str() computes
 SCALARS = (bool, int, float, complex, np.generic, str, bytes)  # these promote weakly, or are small
 
@@ -157,7 +158,8 @@ class Expression:
         return engine.make_plan([self._node])
 
     def tolist(self) -> Any:
-        """Return the values as nested lists."""
+        """Return the values as nested lists, if these fit the memory budget: an element takes about 40 bytes there."""
+        check_fits(self._node, self.nbytes + LISTED * self.size)
         return self.compute().tolist()
 
     def tobytes(self, order: str = "C") -> bytes:

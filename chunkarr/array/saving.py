@@ -41,6 +41,8 @@ __all__ = ["Job", "Path", "chunks_of_sources", "write", "write_raw"]
 
 LEAST, MOST = 256 << 10, 16 << 20  # bytes of a chunk that is taken over from a source
 
+TEXT_BYTES = 256  # that an element takes while it becomes text, about
+
 Path = str | os.PathLike[str]
 
 
@@ -178,18 +180,28 @@ def chunks_of_sources(node: Node) -> Shape | None:
     return None
 
 
-def write_raw(node: Node, file: Any, sep: str) -> None:
-    """Write the elements of ``node`` in C order and nothing else, block by block, as ``ndarray.tofile``."""
-    if sep:
-        raise UnsupportedError("tofile: text (sep) is not supported; use sep='' for binary")
-    if isinstance(file, str | os.PathLike):
+def write_raw(node: Node, file: Any, sep: str, form: str = "%s") -> None:
+    """Write the elements of ``node`` in C order and nothing else, block by block, as ``ndarray.tofile``.
+
+    With ``sep`` each becomes text by ``form``.
+    """
+    named = isinstance(file, str | os.PathLike)
+    if named and not sep:
         _store(node, os.fspath(file), "raw", True, None, None, False, {})
         return
+    if named and sep:
+        raise UnsupportedError('tofile: text (sep) goes to an open file, as open(name, "wb"); savetxt writes files')
     flat = reshape(node, (_size(node),))
-    step = max(1, budget() // 8 // max(1, node.dtype.itemsize))
+    each = node.dtype.itemsize + (TEXT_BYTES if sep else 0)
+    step = max(1, budget() // 8 // max(1, each))
     for start in range(0, flat.shape[0], step):
         part = take_basic(flat, (Stride(start, 1, min(step, flat.shape[0] - start)),))
-        file.write(engine.compute([part])[0].view(np.uint8).data)
+        (values,) = engine.compute([part])
+        if sep:
+            words = [str(item) if form in {"", "%s"} else form % item for item in values.tolist()]
+            file.write(((sep if start else "") + sep.join(words)).encode())
+        else:
+            file.write(values.view(np.uint8).data)
 
 
 def _size(node: Node) -> int:

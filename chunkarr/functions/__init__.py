@@ -36,6 +36,9 @@ from chunkarr.functions.elementwise import (
     allclose, angle, around, array_equal, array_equiv, clip, fix, i0, imag, isclose, iscomplex, isneginf,
     isposinf, isreal, nan_to_num, real, real_if_close, round, select, sinc, where,
 )
+from chunkarr.functions.filing import (
+    frombuffer, fromfile, fromiter, savez, savez_compressed,
+)
 from chunkarr.functions.histograms import (
     bincount, digitize, histogram, histogram2d, histogram_bin_edges, histogramdd,
 )
@@ -99,7 +102,8 @@ __all__ = [
     "cumulative_sum", "deg2rad", "degrees", "delete", "diagonal", "diff", "digitize", "divide", "divmod", "dot",
     "dsplit", "dstack", "ediff1d", "empty", "empty_like", "equal", "exp", "exp2", "expand_dims", "expm1",
     "extract", "eye", "fabs", "fix", "flatnonzero", "flip", "fliplr", "flipud", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "frexp", "fromfunction", "full", "full_like", "gcd", "greater",
+    "floor_divide", "fmax", "fmin", "fmod", "frexp", "frombuffer",
+    "fromfile", "fromfunction", "fromiter", "full", "full_like", "gcd", "greater",
     "greater_equal", "heaviside", "histogram", "histogram2d", "histogram_bin_edges", "histogramdd", "hsplit",
     "hstack", "hypot", "i0", "identity", "imag", "indices", "inner", "insert", "intersect1d", "invert", "isclose",
     "iscomplex", "iscomplexobj", "isfinite", "isin", "isinf", "isnan", "isnat", "isneginf", "isposinf", "isreal",
@@ -112,6 +116,7 @@ __all__ = [
     "percentile", "permute_dims", "place", "positive", "pow", "power", "prod", "ptp", "put", "put_along_axis",
     "putmask", "quantile", "rad2deg", "radians", "ravel", "real", "real_if_close", "reciprocal", "remainder",
     "repeat", "reshape", "result_type", "right_shift", "rint", "roll", "rollaxis", "rot90", "round",
+    "savez", "savez_compressed",
     "searchsorted", "select", "setdiff1d", "setxor1d", "shape", "sign", "signbit", "sin", "sinc", "sinh", "size",
     "sort", "sort_complex", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
     "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace", "transpose", "trapezoid",
