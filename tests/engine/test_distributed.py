@@ -77,6 +77,44 @@ def test_elements_by_index_and_by_mask(client, source, monkeypatch):
     same(a[a > 1].max(), x[x > 1].max())
 
 
+ORDERED = {
+    "sort": lambda a: np.sort(a, axis=None),
+    "sort along an axis": lambda a: np.sort(a[:, :20], axis=0),
+    "argsort": lambda a: np.argsort(a, axis=None),
+    "median": np.median,
+    "quantiles": lambda a: np.quantile(a, [0.01, 0.3, 0.9]),
+    "quantiles along an axis": lambda a: np.quantile(a, [0.3, 0.9], axis=1),
+    "unique": lambda a: np.unique(np.round(a, 1), return_counts=True),
+    "unique by sorting": lambda a: np.unique(a, True, True),
+    "histogram": lambda a: np.histogram(a, 50),
+    "searchsorted": lambda a: np.searchsorted(np.sort(a, axis=None), a[0]),
+}
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_order_has_the_bits_of_the_threads(name, client, source, monkeypatch):
+    import dask
+
+    from chunkarr.functions import distinct, quantiles, searching
+    from chunkarr.ops import sorting
+
+    monkeypatch.setattr(sorting, "LINE", 1 << 12)
+    monkeypatch.setattr(sorting, "PIECE", 1 << 18)
+    monkeypatch.setattr(distinct, "SMALL", 0)
+    monkeypatch.setattr(distinct, "HELD", 1 << 14)
+    monkeypatch.setattr(quantiles, "WHOLE", 10**18 if "axis" not in name else 32)
+    monkeypatch.setattr(searching, "PART", 1 << 8)
+    x, a = source
+    with dask.config.set(scheduler="threads"):
+        here = ORDERED[name](a)
+        here = [np.asarray(part) for part in (here if isinstance(here, tuple) else (here,))]
+    there = ORDERED[name](a)
+    there = [np.asarray(part) for part in (there if isinstance(there, tuple) else (there,))]
+    assert [part.tobytes() for part in here] == [part.tobytes() for part in there]
+    numpys = ORDERED[name](x)
+    same(tuple(there), numpys if isinstance(numpys, tuple) else (numpys,))
+
+
 def test_floating_point_events_come_back(client, source):
     _, a = source
     with pytest.warns(RuntimeWarning, match="divide by zero encountered in divide"):
