@@ -71,7 +71,7 @@ class Layout:
         >>> layout_of("24le").dtype(True)
         dtype('int32')
         """
-        size = 1 if self.bits <= 8 else 2 if self.bits <= 16 else 4
+        size = next(size for size in (1, 2, 4, 8) if self.bits <= 8 * size)
         return np.dtype(f"{'i' if signed else 'u'}{size}")
 
 

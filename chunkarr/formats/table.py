@@ -23,8 +23,8 @@ __all__ = [
     "open_stored",
     "place_of",
     "place_of_new",
-    "row_of",
     "reopening",
+    "row_of",
     "split_member",
 ]
 
@@ -68,6 +68,10 @@ def _sniff_npz(path: str, head: bytes) -> bool:
     if head.startswith(b"PK\3\4"):
         return head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(b".npy")
     return head.startswith(b"PK\5\6") and path.lower().endswith(".npz")
+
+
+def _sniff_wav(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's signature
+    return head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE"
 
 
 def _sniff_zarr(path: str, head: bytes) -> bool:
@@ -195,6 +199,16 @@ FORMATS: tuple[Format, ...] = (
         create_options=("delimiter", "newline", "fmt", "header_text", "footer_text", "comments", "encoding"),
         summary="Text: csv, tsv, columns of fixed width, any regular expression; gz, bz2, xz, zst; - is standard input",
         headless=True,
+    ),
+    Format(
+        name="wav",
+        suffixes=(".wav", ".wave", ".rf64"),
+        sniff=_sniff_wav,
+        module="chunkarr.formats.wav",
+        open_options=("partial",),
+        create_options=("rate", "bits"),
+        summary="WAV: sound samples of 8 to 64 bits, a column a channel; RF64 beyond 4 GiB",
+        resumable=True,
     ),
     Format(
         name="raw",

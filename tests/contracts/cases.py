@@ -36,6 +36,7 @@ class Case:
     open: Options = no_options  # of open_stored
     dtypes: st.SearchStrategy[np.dtype] = field(default_factory=dtypes)  # what it can hold
     fit: Callable[[np.ndarray], np.ndarray] = lambda values: values  # to values that it can hold
+    axes: int = 64  # that it can hold
 
     def path(self, directory: os.PathLike[str] | str) -> str:
         """Return where the suite puts the array."""
@@ -87,6 +88,16 @@ def packed(**options: Any) -> dict[str, Any]:
     }
 
 
+def sound(values: np.ndarray) -> np.ndarray:
+    """Return ``values`` as a WAV file can say them: one axis, or several channels."""
+    return values if values.ndim == 2 and values.shape[1] > 1 else values.reshape(-1)
+
+
+def samples() -> st.SearchStrategy[np.dtype]:
+    """Draw what WAV files have samples of."""
+    return st.sampled_from(["u1", "<i2", "<i4", "<i8", "<f4", "<f8"]).map(np.dtype)
+
+
 def matlab_numbers() -> st.SearchStrategy[np.dtype]:
     """Draw the numbers that MATLAB has classes for."""
     return numeric_dtypes().filter(lambda dtype: dtype.str[1:] != "f2")
@@ -130,4 +141,5 @@ CASES: tuple[Case, ...] = (
     Case("packed", "packed", ".packed", **packed(layout="raw12")),
     Case("packed-stream", "packed", ".packed", **packed(bits=13, bitorder="big")),
     Case("packed-fortran", "packed", ".packed", **packed(bits=12, bitorder="little", row_align=32, order="F")),
+    Case("wav", "wav", ".wav", dtypes=samples(), fit=sound, axes=2),
 )
