@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from chunkarr.formats.runs import seen_plain
+from chunkarr.ops.keys import has_keys
+from chunkarr.ops.permuting import groups_of, permutation, permutation_and_ties
+
 __all__ = ["Ordering", "ordering_of"]
 
 Block = np.ndarray[Any, Any]
@@ -39,42 +43,51 @@ class Ordering:
 
     def sort(self, values: Block) -> None:
         """Sort native values of shape (N,) in place."""
-        if self.fields:
-            values[...] = values.take(self.permutation(values))
+        if self.fields or (self.stable and self.dtype.kind == "f"):  # equal floats may differ: zeros of both signs, NaN
+            seen = seen_plain(values)
+            seen[...] = seen.take(self.permutation(values))
         else:
-            values.sort(kind="stable" if self.stable else None)
+            values.sort(kind="stable" if self.stable and self.dtype.kind not in SIMPLE else None)
 
     def permutation(self, values: Block) -> Block:
         """Return the positions of values of shape (N,) in ascending order, equal ones as they come."""
         if not self.fields:
-            return _positions(values)
+            return permutation(values)
         if any(_is_nested(values.dtype[name]) for name in self.fields):
             return np.argsort(values, order=list(self.fields), kind="stable")
-        first, *rest = (
-            np.ascontiguousarray(values[name], values.dtype[name].newbyteorder("=")) for name in self.fields
-        )
-        if first.dtype.kind not in SIMPLE:
-            return np.lexsort((*reversed(rest), first))
-        order = _positions(first)
-        tied = _tied(first[order]) if rest else np.zeros(0, bool)
-        if tied.any():
-            at = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+        name, *others = self.fields
+        first = _column(values, name)
+        if not has_keys(first.dtype):
+            return np.lexsort([_column(values, n) for n in reversed(self.fields)])
+        if not others:
+            return permutation(first)
+        order, tied = permutation_and_ties(first)
+        if tied.size:
+            at, group = groups_of(tied)
             these = order[at]
-            order[at] = these[np.lexsort((*(key[these] for key in reversed(rest)), _groups(tied, at)))]
+            keys = [_column(values, n)[these] for n in reversed(others)]
+            order[at] = these[np.lexsort((*keys, group))]
         return order
 
     def search(self, values: Block, value: Block, *, after: bool) -> int:
         """Return where ``value``, of shape (1,), goes in sorted ``values``: before its equals or after them."""
         if self.dtype.kind == "V":
+            name = self.fields[0] if self.fields else None
+            if name is not None and values.dtype[name].kind in SIMPLE:  # only equals of the first field are compared
+                low, high = (int(np.searchsorted(values[name], value[name], side)[0]) for side in ("left", "right"))
+                if low == high or len(self.fields) == 1:
+                    return high if after else low
+                if low or high < len(values):
+                    return low + self.search(values[low:high], value, after=after)
             both = np.concatenate((values, value) if after else (value, values))
             return int(np.flatnonzero(self.permutation(both) == (len(values) if after else 0))[0])
         return int(np.searchsorted(values, value, "right" if after else "left")[0])
 
     def sort_bytes(self, count: int) -> int:
         """Return what sorting ``count`` values in place holds besides."""
-        if self.fields:
+        if self.fields or (self.stable and self.dtype.kind == "f"):
             return self.permutation_bytes(count) + count * self.dtype.itemsize
-        return count * self.dtype.itemsize // 2 if self.stable or self.dtype.kind in "cSUV" else 0
+        return count * self.dtype.itemsize // 2 if self.dtype.kind in "cSUV" else 0
 
     def permutation_bytes(self, count: int) -> int:
         """Return what `permutation` of ``count`` values holds, its result included."""
@@ -92,36 +105,9 @@ def ordering_of(dtype: np.dtype[Any], order: Any, *, stable: bool) -> Ordering:
     return Ordering(dtype, (*given, *(n for n in names if n not in given)), stable)
 
 
-def _positions(values: Block) -> Block:
-    """Return the stable permutation that sorts simple values: by the fastest sort, ties put right afterwards."""
-    if values.dtype.kind not in SIMPLE or values.dtype.itemsize < 4:
-        return np.argsort(values, kind="stable")
-    order = np.argsort(values)
-    tied = _tied(values[order])
-    number = int(np.count_nonzero(tied))
-    if number > len(values) // 8:
-        del order, tied
-        return np.argsort(values, kind="stable")
-    if number:
-        at = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
-        these = order[at]
-        order[at] = these[np.lexsort((these, _groups(tied, at)))]
-    return order
-
-
-def _groups(tied: Block, at: Block) -> Block:
-    """Return for positions ``at`` the number of the group of equal values that each is in."""
-    return np.cumsum(np.append(True, ~tied), dtype=np.int64)[at]
-
-
-def _tied(ordered: Block) -> Block:
-    """Say for each sorted value but the last whether the next one is its equal."""
-    one, other = ordered[:-1], ordered[1:]
-    tied: Block = one == other
-    if ordered.dtype.kind in "fmM":
-        nan = np.isnat if ordered.dtype.kind in "mM" else np.isnan
-        tied |= nan(one) & nan(other)
-    return tied
+def _column(values: Block, name: str) -> Block:
+    """Return a field of records, contiguous and in native byte order."""
+    return np.ascontiguousarray(values[name], values.dtype[name].newbyteorder("="))
 
 
 def _is_nested(dtype: np.dtype[Any]) -> bool:
