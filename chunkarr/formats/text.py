@@ -6,8 +6,7 @@ going through the block of rows that they are in.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import prod
@@ -15,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr import fsio
-from chunkarr.errors import GenerationChangedError, OptionError, TargetExistsError, TextError, UnsupportedError
+from chunkarr.errors import GenerationChangedError, OptionError, TextError, UnsupportedError
 from chunkarr.formats.contract import Stored
-from chunkarr.formats.flat import check_block, check_shape
+from chunkarr.formats.flat import check_block
 from chunkarr.formats.runs import file_generation
+from chunkarr.formats.text_columns import columns_of, dtype_of, places_of, shape_of, words_of, write_rejects
 from chunkarr.formats.text_dialect import Dialect
-from chunkarr.formats.text_index import TEXT, Index, Reject, build_index, fault
+from chunkarr.formats.text_index import Index, build_index, fault
 from chunkarr.formats.text_parse import BadRow, Column, read_rows
 from chunkarr.formats.text_sniff import Given, Guess, guess
 from chunkarr.formats.text_source import STDIN, TextBytes, open_bytes
@@ -34,7 +33,6 @@ Array = np.ndarray[Any, Any]
 
 PIECE = 256 << 10  # bytes whose values are worked out together: what that takes fits the cache
 TEMPORARIES = 24  # bytes held for each of them meanwhile, at most
-GUESSED = {"": "f8", "int": "i8", "missing": "f8", "float": "f8", "complex": "c16", "bool": "?"}
 
 
 class TextStored(Stored):
@@ -79,19 +77,19 @@ class TextStored(Stored):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state, in which a matrix of many columns of one type takes few bytes."""
-        kinds = {column.dtype for column in self.columns}
-        if len(kinds) > 1:
-            return self.__dict__
-        places = np.array([column.place for column in self.columns], np.uint32)
-        packed = len(places) if (places == np.arange(len(places))).all() else places
-        return {**self.__dict__, "columns": (packed, *kinds)}
+        state, kinds = dict(self.__dict__), {column.dtype for column in self.columns}
+        if len(kinds) == 1:
+            places = np.array([column.place for column in state.pop("columns")], np.uint32)
+            state["packed"] = len(places) if (places == np.arange(len(places))).all() else places, kinds.pop()
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if "packed" in state:
+            places, kind = state.pop("packed")
+            every = range(places) if isinstance(places, int) else places.tolist()
+            state["columns"] = tuple(Column(place, kind) for place in every)
         self.__dict__.update(state)
-        if not isinstance(self.columns[0], Column):
-            packed, kind = state["columns"]
-            places = range(packed) if isinstance(packed, int) else packed.tolist()
-            self.columns = tuple(Column(place, kind) for place in places)
 
     def read(self, region: Region, out: Array, scratch: Array) -> None:
         """Fill ``out`` with ``region``; see `Stored.read`."""
@@ -200,7 +198,7 @@ def open(  # noqa: A001 - what every format calls it
     mode: str = "r",
     *,
     delimiter: str | None = None,
-    header: bool | None = None,
+    header: bool | int | None = None,
     names: str | Sequence[str] | None = None,
     dtype: Any = None,
     shape: Sequence[int] | None = None,
@@ -228,7 +226,7 @@ def open(  # noqa: A001 - what every format calls it
     delimiter
         One character, or "whitespace".
     header, names
-        Whether the first row has the names of the columns; the names.
+        Whether the first row has the names of the columns (2: the second one has units); the names.
     dtype
         Of all fields, or a structured one with a field for each column.
     shape
@@ -260,26 +258,26 @@ def open(  # noqa: A001 - what every format calls it
     if mode != "r":
         raise UnsupportedError(f'{path}: text is opened with mode="r"; save a changed copy')
     given = Given(
-        delimiter, header, _words(names) if names is not None else None, skiprows, comments, quote,
-        _words(missing), decimal, thousands, encoding, tuple(int(w) for w in _words(widths)), regexp,
+        delimiter, header, words_of(names) if names is not None else None, skiprows, comments, quote,
+        words_of(missing), decimal, thousands, encoding, tuple(int(w) for w in words_of(widths)), regexp,
     )  # fmt: skip
     if layout not in (None, "matrix", "records"):
         raise OptionError(f'layout is "matrix" or "records", not {layout!r}')
     generation = (0, 0, 0) if path == STDIN else file_generation(path)
     source = open_bytes(path, encoding)
     seen = guess(path, source, given)
-    use = _use(path, usecols, seen.dialect)
-    columns, kind, records = _columns(path, seen, use, dtype, layout)
+    use = places_of(path, usecols, seen.dialect)
+    columns, kind, records = columns_of(path, seen, use, dtype, layout)
     index = build_index(
         path, source, seen.dialect, columns, row_bytes=seen.row_bytes, guessed=dtype is None, reject=rejects is not None
     )
     if rejects is not None:
-        _write_rejects(rejects, path, index.rejects)
+        write_rejects(rejects, path, index.rejects)
     final = tuple(Column(c.place, d) for c, d in zip(columns, index.dtypes, strict=True))
-    result = _result_dtype(final, kind, records, seen, use)
+    result = dtype_of(final, kind, records, seen, use)
     if not records:
         final = tuple(Column(c.place, result) for c in final)
-    extent = _shape(path, index.rows, final, result, records, shape)
+    extent = shape_of(path, index.rows, final, result, records, shape)
     options = _said(seen, dtype, shape, usecols, records, rejects, given)
     return TextStored(
         path,
@@ -292,104 +290,6 @@ def open(  # noqa: A001 - what every format calls it
         generation=generation,
         options=options,
     )
-
-
-def _words(value: Any) -> tuple[str, ...]:
-    """Return the words of a list, or of a text with commas."""
-    if isinstance(value, str):
-        return tuple(word.strip() for word in value.split(","))
-    if isinstance(value, Iterable):
-        return tuple(str(word) for word in value)
-    return (str(value),)
-
-
-def _use(path: str, usecols: Any, dialect: Dialect) -> tuple[int, ...]:
-    """Return the places of the columns that are read."""
-    if usecols is None:
-        return tuple(range(dialect.columns))
-    use = []
-    for word in _words(usecols):
-        if word in dialect.names:
-            use.append(dialect.names.index(word))
-            continue
-        try:
-            place = int(word)
-        except ValueError:
-            raise OptionError(f"{path}: there is no column {word!r}; there are {', '.join(dialect.names)}") from None
-        if not -dialect.columns <= place < dialect.columns:
-            raise OptionError(f"{path}: there is no column {place}; there are {dialect.columns}")
-        use.append(place % dialect.columns)
-    return tuple(use)
-
-
-def _columns(
-    path: str, seen: Guess, use: tuple[int, ...], dtype: Any, layout: str | None
-) -> tuple[tuple[Column, ...], np.dtype[Any] | None, bool]:
-    """Return the columns, the dtype that the user asked for, and whether the result is structured."""
-    if dtype is None:
-        guessed = [_guessed(seen.kinds[k], seen.fields[k]) for k in use]
-        kinds = {d.kind for d in guessed}
-        alike = kinds <= set("iufc") or len(kinds) <= 1
-        if layout == "matrix" and not alike:
-            raise OptionError(f"{path}: has columns of {', '.join(map(str, guessed))}, which are no matrix; see dtype=")
-        records = layout == "records" or not alike
-        if not records and len(kinds) > 1:
-            guessed = [np.result_type(*guessed)] * len(use)
-        return tuple(Column(k, d) for k, d in zip(use, guessed, strict=True)), None, records
-    kind = np.dtype(dtype)
-    if kind.names is None:
-        if kind.kind not in "biufcMSU" or (kind.kind in "SU" and not kind.itemsize):
-            kind = TEXT if kind.kind == "U" else kind
-            if kind is not TEXT:
-                raise UnsupportedError(f"{path}: text cannot be read as dtype {kind}")
-        return tuple(Column(k, kind) for k in use), kind, layout == "records"
-    fields = [kind[name] for name in kind.names]
-    if len(fields) != len(use):
-        raise OptionError(f"{path}: dtype has {len(fields)} fields for {len(use)} columns")
-    if any(f.kind not in "biufcMSU" or f.subdtype for f in fields):
-        raise UnsupportedError(f"{path}: text cannot be read as dtype {kind}")
-    return tuple(Column(k, f) for k, f in zip(use, fields, strict=True)), kind, True
-
-
-def _guessed(kind: str, texts: tuple[str, ...]) -> np.dtype[Any]:
-    if kind == "text":
-        return TEXT
-    if kind != "time":
-        return np.dtype(GUESSED[kind])
-    if not any(":" in text for text in texts):
-        return np.dtype("M8[D]")
-    digits = max(len(text.partition(".")[2].rstrip("Z")) for text in texts)
-    return np.dtype("M8[s]" if not digits else "M8[us]" if digits <= 6 else "M8[ns]")
-
-
-def _result_dtype(
-    columns: tuple[Column, ...], kind: np.dtype[Any] | None, records: bool, seen: Guess, use: tuple[int, ...]
-) -> np.dtype[Any]:
-    if not records:
-        kinds = {c.dtype for c in columns}
-        return kinds.pop() if len(kinds) == 1 else np.result_type(*kinds)
-    if kind is not None and kind.names is not None:
-        return kind
-    names = seen.dialect.names or tuple(f"f{k}" for k in range(seen.dialect.columns))
-    return np.dtype([(names[k], c.dtype) for k, c in zip(use, columns, strict=True)])
-
-
-def _shape(
-    path: str, rows: int, columns: tuple[Column, ...], dtype: np.dtype[Any], records: bool, shape: Sequence[int] | None
-) -> Shape:
-    """Return the shape of the array: one axis for one column, two for several."""
-    width = 1 if records else len(columns)
-    if shape is None:
-        return (rows,) if records or width == 1 else (rows, width)
-    asked = tuple(int(n) for n in shape)
-    if asked and asked[0] == -1:
-        asked = (rows, *asked[1:])
-    check_shape(path, asked, dtype, OptionError)
-    if prod(asked) == 0 and not rows:
-        return asked
-    if prod(asked) != rows * width or (asked and asked[0] != rows):
-        raise OptionError(f"{path}: has {rows} rows of {width}, which is not shape {asked}")
-    return asked
 
 
 def _said(
@@ -406,7 +306,7 @@ def _said(
     else:
         options["delimiter"] = dialect.delimiter or "whitespace"
     if not dialect.pattern:
-        options["header"] = seen.header
+        options["header"] = bool(seen.header) if seen.header < 2 else seen.header
     told = {
         "decimal": dialect.words.decimal if dialect.words.decimal != "." else None,
         "thousands": dialect.words.thousands or None,
@@ -423,34 +323,3 @@ def _said(
         "rejects": rejects,
     }
     return options | {name: value for name, value in told.items() if value is not None}
-
-
-FIRST = "# rejected rows of "
-
-
-def _write_rejects(target: str, path: str, rejects: tuple[Reject, ...]) -> None:
-    """Write the rows that were set aside, each below a comment that says where it was and why."""
-    if os.path.exists(target):
-        fd = fsio.open_read(target)
-        try:
-            head = bytearray(min(len(FIRST), os.fstat(fd).st_size))
-            fsio.read_into(fd, head, 0, target)
-        finally:
-            os.close(fd)
-        if head != FIRST.encode():
-            raise TargetExistsError(f"{target}: exists already and holds no rejected rows; use another name")
-        fsio.discard(target)
-    if not rejects:
-        return
-    lines = [f"{FIRST}{path}\n".encode()]
-    for bad in rejects:
-        reason = bad.reason.replace("\n", " ").replace("\r", " ")
-        place = f"{bad.line}:{bad.column}" if bad.column else f"{bad.line}"
-        lines.append(f"# {path}:{place}: {reason}\n".encode() + bad.content + b"\n")
-    part, lock = fsio.new_part(target)
-    try:
-        fsio.discard(part)
-        fsio.write_new(part, b"".join(lines))
-        fsio.publish(part, target, overwrite=False, durability="process")
-    finally:
-        os.close(lock)

@@ -77,6 +77,8 @@ def divide(piece: bytes, dialect: Dialect) -> Table:
         quotes = kinds == ord(dialect.quote)
         if quotes.any():
             quoted = (np.cumsum(quotes) & 1).astype(bool)
+            if quoted[-1]:  # never closed
+                raise Irregular
     if dialect.widths:
         table = _fixed(text, places, kinds, dialect)
     elif dialect.delimiter is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = ["BadRow", "Column", "read_rows", "row_by_row", "rows_with_faults"]
 
 Array = np.ndarray[Any, Any]
 
+SMALL = 4096  # bytes that are looked at row by row without further ado
 _TIMES = re.compile(rf"(?:(?:{TIME.pattern})\n)*")
 
 
@@ -56,18 +58,36 @@ def read_rows(
     BadRow
         Where a line or field is not as it should be.
     """
-    if not rejected:
-        try:
-            return _together(piece, dialect, columns)
-        except (Irregular, ValueError):
-            pass
-    tidied, plain = dialect.tidy(piece, rejected), replace(dialect, comments="", newline=b"\n")
     if dialect.pattern:
+        with suppress(Irregular, ValueError):
+            return _together(piece, dialect, columns)
         return row_by_row(piece, dialect, columns, rejected)
+    values = _quickly(piece, dialect, columns, rejected)
+    if values is not None:
+        return values
+    cut = piece.find(dialect.newline, len(piece) // 2) + 1
+    if len(piece) < SMALL or not 0 < cut < len(piece) or (dialect.quote and dialect.quote.encode() in piece):
+        return row_by_row(piece, dialect, columns, rejected)
+    one = read_rows(piece[:cut], dialect, columns, rejected)
     try:
+        other = read_rows(piece[cut:], dialect, columns, frozenset(start - cut for start in rejected))
+    except BadRow as bad:
+        lines = piece.count(dialect.newline, 0, cut)
+        raise BadRow(bad.line + lines, bad.start + cut, bad.column, bad.reason) from None
+    return [np.concatenate(pair) for pair in zip(one, other, strict=True)]
+
+
+def _quickly(piece: bytes, dialect: Dialect, columns: Sequence[Column], rejected: frozenset[int]) -> list[Array] | None:
+    """Return what `read_rows` does, or None where that takes plain Python."""
+    if not rejected:
+        with suppress(Irregular, ValueError):
+            return _together(piece, dialect, columns)
+    tidied, plain = dialect.tidy(piece, rejected), replace(dialect, comments="", newline=b"\n")
+    if tidied == piece and not dialect.comments:
+        return None
+    with suppress(Irregular, ValueError):
         return _together(tidied, plain, columns)
-    except (Irregular, ValueError):
-        return row_by_row(piece, dialect, columns, rejected)
+    return None
 
 
 def _together(piece: bytes, dialect: Dialect, columns: Sequence[Column]) -> list[Array]:

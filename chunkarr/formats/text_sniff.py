@@ -30,7 +30,7 @@ class Given:
     """What the user said of a text; None: to be guessed."""
 
     delimiter: str | None = None  # "whitespace": any run of blanks
-    header: bool | None = None
+    header: int | None = None  # rows of names and units: 0, 1 or 2
     names: tuple[str, ...] | None = None
     skiprows: int | None = None  # lines
     comments: str | None = None
@@ -52,7 +52,7 @@ class Guess:
     fields: tuple[tuple[str, ...], ...]  # a few of each column
     row_bytes: float  # of a row, about
     skipped: int  # lines before the first row
-    header: bool  # whether one of them has the names
+    header: int  # how many of them have names and units
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _finish(path: str, dialect: Dialect, given: Given, rows: list[_Row], more: l
     columns = list(zip(*body[header : header + ROWS], strict=True)) if body[header:] else [()] * width
     return Guess(
         replace(dialect, names=_distinct(names), start=begin), tuple(kinds), tuple(map(tuple, columns)),
-        float(spread), first, bool(header),
+        float(spread), first, header,
     )  # fmt: skip
 
 
@@ -283,5 +283,5 @@ def _by_pattern(path: str, dialect: Dialect, given: Given, head: bytes, others: 
     columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * dialect.columns
     size = max(1.0, len(head) / max(1, len(rows)))
     return Guess(
-        replace(dialect, names=_distinct(given.names or ())), tuple(kinds), tuple(map(tuple, columns)), size, 0, False
+        replace(dialect, names=_distinct(given.names or ())), tuple(kinds), tuple(map(tuple, columns)), size, 0, 0
     )
