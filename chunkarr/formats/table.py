@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from chunkarr import fsio, settings
 from chunkarr.errors import FormatError, OptionError, TargetExistsError, UnsafeInputError
 from chunkarr.formats.contract import Member, Stored, Target
+from chunkarr.formats.rows import FORMATS, Format, sniff_hdf5, sniff_zarr
 from chunkarr.grid import Shape
 
 __all__ = [
@@ -29,235 +29,7 @@ __all__ = [
 ]
 
 HEAD = 4096  # bytes of a file that recognising it may look at
-ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
-TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".asc", ".prn")
-COMPRESSED = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".zst": b"\x28\xb5\x2f\xfd"}
-NOT_TEXT = bytes({*range(32)} - {*b"\t\n\r\f"})
 ISOLATED = "chunkarr.formats.hdf5_isolated"  # imported where it is asked for
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format: a row of the table."""
-
-    name: str  # what ``format=`` takes
-    suffixes: tuple[str, ...]  # lower case, with the dot; the first is the usual one
-    sniff: Callable[[str, bytes], bool]  # (path, first bytes; none of a directory) -> whether it is this one
-    module: str  # has `open` and `create`; imported when used
-    open_options: tuple[str, ...]  # keywords of its `open` besides path and mode
-    create_options: tuple[str, ...]  # keywords of its `create` besides path, shape, dtype, overwrite, durability
-    summary: str  # a line for users
-    directory: bool = False  # whether an array is a directory
-    by_library: bool = False  # whether a C library may parse it, which a damaged file may crash; see `isolation`
-    members: bool = False  # whether ``::member`` names one of several arrays
-    resumable: bool = False  # whether a later run can go on with an unfinished array
-    headless: bool = False  # whether a file does not say what it holds, so that opening it takes what made it
-
-
-def _sniff_npy(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's signature
-    return head.startswith(b"\x93NUMPY")
-
-
-def _sniff_nothing(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's signature
-    return False  # raw records look like anything
-
-
-def _sniff_npz(path: str, head: bytes) -> bool:
-    """Recognise a zip file, of Zarr too, by its first member, an empty one by its name."""
-    if head.startswith(b"PK\3\4"):
-        return head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(b".npy")
-    return head.startswith(b"PK\5\6") and path.lower().endswith(".npz")
-
-
-def _sniff_wav(path: str, head: bytes) -> bool:  # noqa: ARG001 - the row's signature
-    return head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE"
-
-
-def _sniff_zarr(path: str, head: bytes) -> bool:
-    return not head and any(os.path.isfile(os.path.join(path, mark)) for mark in ZARR_MARKS)
-
-
-def _sniff_mat(path: str, head: bytes) -> bool:
-    """Find the mark of versions 5 to 7.3; a file of version 4 is known by its suffix only."""
-    if head[124:128] in (b"\x00\x02IM", b"\x02\x00MI"):
-        return head[:6] == b"MATLAB" and _sniff_hdf5(path, head)
-    return head[124:128] in (b"\x00\x01IM", b"\x01\x00MI")
-
-
-def _sniff_hdf5(path: str, head: bytes) -> bool:
-    """Find the signature at 0, 512, 1024, 2048, ...: a user block of any such size may come before."""
-    if head.startswith(HDF5_SIGNATURE):
-        return True
-    if len(head) <= 512:
-        return False
-    fd = fsio.open_read(path)
-    try:
-        size, place, found = os.fstat(fd).st_size, 512, bytearray(len(HDF5_SIGNATURE))
-        while place + len(found) <= size:
-            fsio.read_into(fd, found, place, path)
-            if found == HDF5_SIGNATURE:
-                return True
-            place *= 2
-    finally:
-        os.close(fd)
-    return False
-
-
-def _sniff_text(path: str, head: bytes) -> bool:
-    """Recognise text by its suffix, and that its bytes are some, compressed or not; .dat by its bytes alone."""
-    name = path.lower()
-    inner, packed = os.path.splitext(name)
-    if packed in COMPRESSED:
-        return inner.endswith((*TEXT_SUFFIXES, ".dat")) and (not head or head.startswith(COMPRESSED[packed]))
-    if name.endswith(TEXT_SUFFIXES):
-        wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return os.path.isfile(path) and (wide or head.translate(None, NOT_TEXT) == head)
-    lines = name.endswith(".dat") and b"\n" in head and head.isascii()
-    return lines and head.translate(None, NOT_TEXT) == head
-
-
-FORMATS: tuple[Format, ...] = (
-    Format(
-        name="npy",
-        suffixes=(".npy",),
-        sniff=_sniff_npy,
-        module="chunkarr.formats.npy",
-        open_options=("durability", "timeout"),
-        create_options=("order",),
-        summary="NumPy's array file: one uncompressed array, C or Fortran order, any dtype",
-        resumable=True,
-    ),
-    Format(
-        name="npz",
-        suffixes=(".npz",),
-        sniff=_sniff_npz,
-        module="chunkarr.formats.npz",
-        open_options=(),
-        create_options=("codec", "order"),
-        summary="NumPy's zip file of arrays, stored or deflated: path.npz::name",
-        members=True,
-    ),
-    Format(
-        name="zarr",
-        suffixes=(".zarr", ".zarr.zip"),
-        sniff=_sniff_zarr,
-        module="chunkarr.formats.zarr",
-        open_options=("missing", "durability", "timeout"),
-        create_options=("chunks", "shards", "codec", "fill_value", "order", "attributes", "access"),
-        summary="Zarr: a directory of compressed, checksummed chunks",
-        directory=True,
-        members=True,
-        resumable=True,
-    ),
-    Format(
-        name="mat",
-        suffixes=(".mat",),
-        sniff=_sniff_mat,
-        module="chunkarr.formats.mat",
-        open_options=("durability", "timeout"),
-        create_options=("version", "codec"),
-        summary="MATLAB: variables of versions 4 to 7.3, x.mat::s/field; written compressed (7) or not (6)",
-        by_library=True,
-        members=True,
-    ),
-    Format(
-        name="hdf5",
-        suffixes=(".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".nc"),
-        sniff=_sniff_hdf5,
-        module="chunkarr.formats.hdf5",
-        open_options=("allow_external", "durability", "timeout", "unsafe_inplace"),
-        create_options=("chunks", "codec", "order"),
-        summary="HDF5: datasets in a file, path.h5::/group/dataset",
-        by_library=True,
-        members=True,
-    ),
-    Format(
-        name="text",
-        suffixes=(*TEXT_SUFFIXES, *(suffix + packed for suffix in TEXT_SUFFIXES for packed in COMPRESSED)),
-        sniff=_sniff_text,
-        module="chunkarr.formats.text",
-        open_options=(
-            "delimiter",
-            "header",
-            "names",
-            "dtype",
-            "shape",
-            "usecols",
-            "skiprows",
-            "comments",
-            "quote",
-            "missing",
-            "decimal",
-            "thousands",
-            "encoding",
-            "layout",
-            "widths",
-            "regexp",
-            "rejects",
-        ),
-        create_options=("delimiter", "newline", "fmt", "header_text", "footer_text", "comments", "encoding"),
-        summary="Text: csv, tsv, columns of fixed width, any regular expression; gz, bz2, xz, zst; - is standard input",
-        headless=True,
-    ),
-    Format(
-        name="wav",
-        suffixes=(".wav", ".wave", ".rf64"),
-        sniff=_sniff_wav,
-        module="chunkarr.formats.wav",
-        open_options=("partial",),
-        create_options=("rate", "bits"),
-        summary="WAV: sound samples of 8 to 64 bits, a column a channel; RF64 beyond 4 GiB",
-        resumable=True,
-    ),
-    Format(
-        name="raw",
-        suffixes=(".raw", ".bin", ".dat"),
-        sniff=_sniff_nothing,
-        module="chunkarr.formats.raw",
-        open_options=(
-            "dtype",
-            "shape",
-            "offset",
-            "footer",
-            "stride",
-            "byteorder",
-            "markers",
-            "record",
-            "order",
-            "partial",
-            "durability",
-            "timeout",
-        ),
-        create_options=("order",),
-        summary="Raw records without a header: dtype=, shape= and offset= say what they are",
-        resumable=True,
-        headless=True,
-    ),
-    Format(
-        name="packed",
-        suffixes=(".packed",),
-        sniff=_sniff_nothing,
-        module="chunkarr.formats.packed",
-        open_options=(
-            "layout",
-            "bits",
-            "bitorder",
-            "signed",
-            "shape",
-            "offset",
-            "footer",
-            "row_stride",
-            "row_align",
-            "order",
-            "partial",
-        ),
-        create_options=("layout", "bits", "bitorder", "signed", "row_stride", "row_align", "order"),
-        summary="Packed integers of 1 to 32 bits: layout=, or bits= and bitorder=, and shape= say what they are",
-        resumable=True,
-        headless=True,
-    ),
-)
 
 
 def split_member(path: str) -> tuple[str, str | None]:
@@ -427,7 +199,7 @@ def open_stored(path: str, mode: str = "r", format: str | None = None, **options
 
 def _is_isolated(row: Format, file: str, choice: bool | None) -> bool:
     wanted = settings.isolate() if choice is None else bool(choice)
-    return wanted and row.by_library and _sniff_hdf5(file, _head(file))
+    return wanted and row.by_library and sniff_hdf5(file, _head(file))
 
 
 def _locate(row: Format, file: str, member: str | None) -> tuple[str, dict[str, Any]]:
@@ -549,7 +321,7 @@ def create_target(
     row, place, within = place_of_new(path, format)
     _check_options(row, options, row.create_options, "creating")
     fsio.refuse_existing(place, overwrite)
-    if os.path.isdir(place) and os.listdir(place) and not _sniff_zarr(place, b""):
+    if os.path.isdir(place) and os.listdir(place) and not sniff_zarr(place, b""):
         raise TargetExistsError(f"{place}: is a directory that holds no array; it is not replaced, use another name")
     if adopt is not None:
         within["adopt"] = adopt
