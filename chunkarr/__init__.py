@@ -42,14 +42,15 @@ from chunkarr.functions import (
     logaddexp2, logical_and, logical_not, logical_or, logical_xor, matmul, matrix_transpose, max, maximum, mean, median,
     meshgrid, min, minimum, mod, modf, moveaxis, multiply, nan_to_num, nanargmax, nanargmin, nancumprod, nancumsum,
     nanmax, nanmean, nanmedian, nanmin, nanpercentile, nanprod, nanquantile, nanstd, nansum, nanvar, ndim, negative,
-    nextafter, nonzero, not_equal, ones, ones_like, outer, pad, partition, percentile, permute_dims, place, positive,
+    nextafter, nonzero, not_equal, ones, ones_like, outer, packbits, pad, partition, percentile, permute_dims, place,
+    positive,
     pow, power, prod, ptp, put, put_along_axis, putmask, quantile, rad2deg, radians, ravel, real, real_if_close,
     reciprocal, remainder, repeat, reshape, result_type, right_shift, rint, roll, rollaxis, rot90, round, savez,
     savez_compressed, searchsorted, select,
     setdiff1d, setxor1d, shape, sign, signbit, sin, sinc, sinh, size, sort, sort_complex, spacing, split, sqrt,
     square, squeeze, stack, std, subtract, sum, swapaxes, take, take_along_axis, tan, tanh, tensordot, tile, trace,
     transpose, trapezoid, tri, tril, triu, true_divide, trunc, union1d, unique, unique_all, unique_counts,
-    unique_inverse, unique_values, unstack, var, vdot, vecdot, vsplit, vstack, where, zeros, zeros_like,
+    unique_inverse, unique_values, unpackbits, unstack, var, vdot, vecdot, vsplit, vstack, where, zeros, zeros_like,
 )
 from chunkarr.io import asarray, compute, create, load, open, save
 from chunkarr.jobs import convert, rechunk
@@ -84,7 +85,8 @@ __all__ = [
     "maximum", "mean", "median", "meshgrid", "min", "minimum", "mod", "modf", "moveaxis", "multiply", "nan",
     "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
     "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nextafter",
-    "nonzero", "not_equal", "ones", "ones_like", "open", "outer", "pad", "partition", "percentile", "permute_dims",
+    "nonzero", "not_equal", "ones", "ones_like", "open", "outer", "packbits", "pad", "partition", "percentile",
+    "permute_dims",
     "pi", "place", "positive", "pow", "power", "prod", "ptp", "put", "put_along_axis", "putmask", "quantile", "rad2deg",
     "radians", "ravel", "real", "real_if_close", "rechunk", "reciprocal", "recover", "remainder", "repeat", "reshape",
     "result_type", "right_shift", "rint", "roll", "rollaxis", "rot90", "round", "save", "savez",
@@ -93,7 +95,8 @@ __all__ = [
     "spacing", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take",
     "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace", "transpose", "trapezoid", "tri", "tril", "triu",
     "true_divide", "trunc", "uint16", "uint32", "uint64", "uint8", "union1d", "unique", "unique_all", "unique_counts",
-    "unique_inverse", "unique_values", "unstack", "var", "vdot", "vecdot", "vsplit", "vstack", "where", "zeros",
+    "unique_inverse", "unique_values", "unpackbits", "unstack", "var", "vdot", "vecdot", "vsplit", "vstack", "where",
+    "zeros",
     "zeros_like",
 ]
 

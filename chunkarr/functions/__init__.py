@@ -56,6 +56,9 @@ from chunkarr.functions.neighbours import (
 from chunkarr.functions.ordering import (
     argpartition, lexsort, partition, put_along_axis, sort_complex, take_along_axis,
 )
+from chunkarr.functions.packing import (
+    packbits, unpackbits,
+)
 from chunkarr.functions.picking import (
     argwhere, compress, extract, flatnonzero, nonzero, take,
 )
@@ -112,7 +115,8 @@ __all__ = [
     "matmul", "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mod", "modf",
     "moveaxis", "multiply", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
     "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar",
-    "ndim", "negative", "nextafter", "nonzero", "not_equal", "ones", "ones_like", "outer", "pad", "partition",
+    "ndim", "negative", "nextafter", "nonzero", "not_equal", "ones", "ones_like", "outer", "packbits", "pad",
+    "partition",
     "percentile", "permute_dims", "place", "positive", "pow", "power", "prod", "ptp", "put", "put_along_axis",
     "putmask", "quantile", "rad2deg", "radians", "ravel", "real", "real_if_close", "reciprocal", "remainder",
     "repeat", "reshape", "result_type", "right_shift", "rint", "roll", "rollaxis", "rot90", "round",
@@ -121,6 +125,7 @@ __all__ = [
     "sort", "sort_complex", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
     "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace", "transpose", "trapezoid",
     "tri", "tril", "triu", "true_divide", "trunc", "union1d", "unique", "unique_all", "unique_counts",
-    "unique_inverse", "unique_values", "unstack", "var", "vdot", "vecdot", "vsplit", "vstack", "where", "zeros",
+    "unique_inverse", "unique_values", "unpackbits", "unstack", "var", "vdot", "vecdot", "vsplit", "vstack", "where",
+    "zeros",
     "zeros_like",
 ]
