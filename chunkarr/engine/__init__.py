@@ -333,7 +333,14 @@ def _run_sort_stage(
     bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
     values, places = run_files(stage)
     calls = _batches(stage.boxes.size, stage.tasks)
-    answers = call_tasks(run, (bound, values, places), run_sort, calls, stage.workers, who, label)
+    try:
+        answers = call_tasks(run, (bound, values, places), run_sort, calls, stage.workers, who, label)
+    except BaseException:
+        run.cancel()  # a task that is still at work, or its traceback, would keep the files
+        for file in (values, places):
+            if file is not None:
+                file.remove()
+        raise
     results[stage.results[0].key] = merged(stage, values, places, [s for found, _ in answers for s in found])
     return [(event, None) for _, seen in answers for event in seen]
 

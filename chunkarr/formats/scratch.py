@@ -10,6 +10,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = ["JOB_NAME", "ScratchArray", "sweep_scratch"]
 Array = np.ndarray[Any, Any]
 
 NAME = "chunkarr-scratch"
+ADVICE = 'free some, or have them elsewhere with chunkarr.config.set(scratch="/directory/on/a/larger/disk")'
 JOB_NAME = "chunkarr-job"  # with a digest: scratch of a job that can be resumed
 _OF_JOB = re.compile(rf"\.({JOB_NAME}-[0-9a-f]+-[0-9]+)\.[0-9a-f]{{32}}\.log")
 _swept: set[str] = set()
@@ -110,7 +112,8 @@ class ScratchArray(Stored, Target):
         if adopt is None:
             _check_space(directory, prod(self.shape) * self.dtype.itemsize)
             # Others who share the directory need not see what passes through.
-            adopt = fsio.new_part(os.path.join(directory, name), size=size, reserve=False, mode=0o600)
+            with _room(directory):
+                adopt = fsio.new_part(os.path.join(directory, name), size=size, reserve=False, mode=0o600)
         self.path, lock = adopt
         self.part = self.path
         self._file = Descriptor(self.path, writable=True)
@@ -140,8 +143,9 @@ class ScratchArray(Stored, Target):
     def write(self, region: Region, block: Array, scratch: Array) -> None:
         """Write ``block`` at ``region``, which need not be whole tiles; see `Target.write`."""
         check_block(region, block, self.dtype)
-        for offset, tile, local, place in self._pieces(region):
-            write_block(self._file, offset, tile, local, block=block[place], scratch=scratch)
+        with _room(os.path.dirname(self.path)):
+            for offset, tile, local, place in self._pieces(region):
+                write_block(self._file, offset, tile, local, block=block[place], scratch=scratch)
 
     @property
     def unit(self) -> Shape:
@@ -196,4 +200,17 @@ def _check_space(directory: str, nbytes: int) -> None:
     disk = os.statvfs(directory)
     free = disk.f_bavail * disk.f_frsize
     if nbytes > free:
-        raise OSError(errno.ENOSPC, f"scratch array needs {nbytes} B, the disk has {free} B free", directory)
+        words = f"scratch array needs {nbytes} B, the disk has {free} B free; {ADVICE}"
+        raise OSError(errno.ENOSPC, words, directory)
+
+
+@contextmanager
+def _room(directory: str) -> Iterator[None]:
+    """Say of an error for want of space where the space is missing, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            words = f"{error.strerror} for temporary files in {directory}; {ADVICE}"
+            raise OSError(error.errno, words, error.filename or directory) from None
+        raise
