@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from chunkarr.array.assigning import check_writable, set_view
-from chunkarr.array.expression import Expression
+from chunkarr.array.dispatch import HANDLERS
+from chunkarr.array.expression import Expression, as_node
 from chunkarr.ops.assign import Everywhere
 from chunkarr.ops.layout import reshape
 from chunkarr.ops.sorting import argsort, sort
@@ -60,6 +61,39 @@ class Sorting(Expression):
             return self._with(full(np.argsort(np.zeros(()), axis).shape, 0, np.dtype(np.intp)))
         node, at = _line(self._node, axis)
         return self._with(argsort(node, at, order=order, stable=_is_stable(kind, stable)))
+
+    def partition(self, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None) -> None:
+        """Partition a stored array, or a view of one, where it is stored; `chunkarr.partition` returns a copy instead.
+
+        A process that is killed meanwhile leaves the old array.
+
+        Parameters
+        ----------
+        kth, axis, kind, order
+            As of `chunkarr.partition`.
+
+        Raises
+        ------
+        ValueError
+            If this is not a stored array that was opened "r+".
+        """
+        check_writable(self, "partition: the array")
+        at = int(np.lib.array_utils.normalize_axis_index(operator.index(axis), self.ndim))
+
+        def make(_: Draft | None, view: Node) -> What:
+            return Everywhere(view.shape), (as_node(HANDLERS[np.partition](self._with(view), kth, at, kind, order)),)
+
+        set_view(self, make)
+
+    def argpartition(self, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None) -> Self:
+        """Return the indices that would partition the array along an axis; see `chunkarr.argpartition`."""
+        found: Self = HANDLERS[np.argpartition](self, kth, axis, kind, order)
+        return found
+
+    def searchsorted(self, v: Any, side: Any = "left", sorter: Any = None) -> Self:
+        """Return where values would be inserted into this sorted array; see `chunkarr.searchsorted`."""
+        found: Self = HANDLERS[np.searchsorted](self, v, side, sorter)
+        return found
 
 
 def sorted_node(array: Expression, axis: int | None, kind: Any, order: Any, stable: bool | None) -> Node:

@@ -114,3 +114,31 @@ def test_put_along_axis(tmp_path_factory, x, data):
     ca.put_along_axis(ca.open(path, "r+"), places, values, axis)
     np.put_along_axis(x, places, values, axis)
     same(np.load(path), x)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+def test_partitioned_in_place(way, suffix, tmp_path):
+    x = np.random.default_rng(0).random((30, 40))
+    ca.save(tmp_path / f"x{suffix}", x)
+    a = ca.open(tmp_path / f"x{suffix}", "r+")
+    a.partition([7, 20], axis=0)
+    found = ca.open(a.path).compute()
+    ordered = np.sort(x, 0)
+    same(np.sort(found, 0), ordered)
+    same(found[[7, 20]], ordered[[7, 20]])
+    same(np.sort(found[:8], 0), ordered[:8])
+    a[3].partition(5)
+    assert float(a[3, 5]) == np.sort(found[3])[5]
+    with pytest.raises(ValueError, match="out of bounds"):
+        a.partition(99)
+    with pytest.raises(np.exceptions.AxisError):
+        a.partition(0, axis=2)
+    with pytest.raises(ValueError, match="read-only"):
+        (a + 1).partition(0)
+
+
+def test_methods_of_ndarray():
+    x = np.random.default_rng(0).random(50)
+    a, places = chunked(x, (7,)), np.argsort(x)
+    same(a.searchsorted([0.2, 0.7], "right", places), x.searchsorted([0.2, 0.7], "right", places))
+    same(np.sort(x[np.asarray(a.argpartition(9))[:10]]), np.sort(x)[:10])
