@@ -49,8 +49,14 @@ def test_unpackbits_is_numpys(data: st.DataObject, dtype: str, bitorder: str, co
         patch.setattr(packing, "TILE", data.draw(st.sampled_from([1, 7, 1 << 18])))
         check(
             lambda: ca.unpackbits(ours, axis, count, bitorder),
-            lambda: np.unpackbits(values, axis, count, bitorder),
+            lambda: numpys_unpackbits(values, axis, count, bitorder),
         )
+
+
+def numpys_unpackbits(values: np.ndarray, *options: Any) -> np.ndarray:
+    """Return what NumPy returns, but zeros for no bytes: there NumPy 2.4 leaves memory as it finds it."""
+    found = np.unpackbits(values, *options)
+    return found if values.size else np.zeros_like(found)
 
 
 @given(data=st.data())
