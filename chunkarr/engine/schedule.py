@@ -147,7 +147,8 @@ def call_tasks(
     graph: dict[Any, Any] = {common: DataNode(common, together)}
     keys = []
     for number, args in enumerate(calls):
-        key = (name, number)
+        # dask begins with the last name: with the first call, so that streams are decoded forward.
+        key = (name, f"{len(calls) - number:06d}")
         graph[key] = Task(key, _invoke, TaskRef(common), function, args)
         keys.append(key)
     if who.get is not None:

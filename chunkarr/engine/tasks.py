@@ -90,7 +90,7 @@ def map_block(
         if not np.may_share_memory(block, out):
             out[...] = block
         return
-    (block,) = run(program, slab, flags)
+    (block,) = run(program, slab, flags, copying=True)
     target.write(box, block, slab[offset:])
 
 

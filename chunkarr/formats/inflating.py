@@ -69,7 +69,7 @@ class _Walk:
     def serves(self, start: int, offset: int) -> bool:
         """Say whether it will leave a decoder nearer to ``offset`` than ``start``, sooner than one gets there."""
         here = self.decoder.position
-        return start < here < offset and (self.stop <= offset or (here // FINE + 1) * FINE <= offset)
+        return start <= here < offset and (self.stop <= offset or (here // FINE + 1) * FINE <= offset)
 
 
 class Inflated:

@@ -262,8 +262,13 @@ def _scratch_bytes(op: Any, step: _Step) -> int:
     return 0
 
 
-def run(program: Program, slab: Block, flags: Flags, outs: Mapping[int, Block] | None = None) -> list[Block]:
-    """Run ``program`` in ``slab`` and return its results: views of the slab, valid until it is used again."""
+def run(
+    program: Program, slab: Block, flags: Flags, outs: Mapping[int, Block] | None = None, *, copying: bool = False
+) -> list[Block]:
+    """Run ``program`` in ``slab`` and return its results: views of the slab, valid until it is used again.
+
+    With ``copying``, what is only read comes as it is stored: with the first axis varying fastest, perhaps.
+    """
     if program.nbytes > slab.nbytes:  # slices of a short slab would overlap without a word
         raise memory_error("a block", program.nbytes, slab.nbytes)
     values: list[Any] = [None] * program.values
@@ -285,7 +290,8 @@ def run(program: Program, slab: Block, flags: Flags, outs: Mapping[int, Block] |
             out = np.empty(step.shape, op.dtype)
         else:
             at, nbytes = step.target
-            out = slab[at : at + nbytes].view(op.dtype).reshape(step.shape)
+            turned = copying and len(program.steps) == 1 and getattr(getattr(op, "stored", None), "order", "C") == "F"
+            out = slab[at : at + nbytes].view(op.dtype).reshape(step.shape, order="F" if turned else "C")
         at, nbytes = step.scratch
         scratch = slab[at : at + nbytes]
         if isinstance(op, Load):
