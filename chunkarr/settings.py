@@ -27,6 +27,7 @@ __all__ = [
     "durability",
     "enough",
     "format_bytes",
+    "isolate",
     "keep",
     "parse_bytes",
     "scratch_directory",
@@ -38,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "workers": None,  # threads that compute; None: the cores this process may use
     "scratch": None,  # directory of temporary files; None: `chunkarr` in the system's temporary directory
     "durability": "full",  # "full": outputs survive power loss; "process": they survive a killed process
+    "isolate": None,  # True: files that a C library parses are parsed in a child process; None: by commands only
     "progress": False,  # True: show bytes, rate and time left on stderr when that is a terminal
 }
 
@@ -126,6 +128,8 @@ def _check(key: str, value: object) -> None:
         raise OptionError(f"scratch must be the path of a directory, is {value!r}")
     elif key == "durability" and value not in ("full", "process"):
         raise OptionError(f"durability must be 'full' or 'process', is {value!r}")
+    elif key == "isolate" and value not in (True, False, None):
+        raise OptionError(f"isolate must be True or False, is {value!r}")
     elif key == "progress" and value not in (True, False):
         raise OptionError(f"progress must be True or False, is {value!r}")
 
@@ -198,6 +202,11 @@ def scratch_directory() -> str:
 def durability() -> str:
     """Return ``"full"`` or ``"process"``: what finished outputs survive."""
     return str(_setting("durability"))
+
+
+def isolate() -> bool:
+    """Say whether files that a C library parses (HDF5) are parsed in a child process of its own."""
+    return bool(_setting("isolate"))
 
 
 @cache

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from chunkarr.cli.formats import row_of, source_flags
+from chunkarr.cli.formats import source_flags
 from chunkarr.cli.joining import Joining, several
 from chunkarr.cli.options import as_dtype, as_json, memory_option
+from chunkarr.formats.table import row_of, split_member
 
 __all__ = ["command"]
 
@@ -37,7 +38,7 @@ def command(
     from chunkarr import jobs
 
     names = several(sources)
-    if "dtype" in options and "dtype" not in row_of(names[0], source_format, options).open_options:
+    if "dtype" in options and "dtype" not in row_of(split_member(names[0])[0], source_format, options).open_options:
         raise click.UsageError("--dtype describes raw records, and SOURCE is not raw: give --astype")
     report = jobs.append(
         names, target, axis=axis, stack=stack, dtype=astype, source_format=source_format, options=options,

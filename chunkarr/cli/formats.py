@@ -15,10 +15,9 @@ from typing import Any, TypeVar
 import click
 
 from chunkarr.cli.options import as_dtype, as_shape
-from chunkarr.errors import FormatError
-from chunkarr.formats.table import FORMATS, Format, format_of_new, identify, split_member
+from chunkarr.formats.table import FORMATS, Format, format_of_new, row_of, split_member
 
-__all__ = ["WORDS", "Word", "as_value", "deal", "fitting", "format_flags", "pairs", "row_of", "source_flags", "takes"]
+__all__ = ["WORDS", "Word", "as_value", "deal", "fitting", "format_flags", "pairs", "source_flags", "takes"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -164,26 +163,9 @@ def _flags(command: Command, verbs: tuple[str, ...], known: str) -> Command:
     return decorated  # type: ignore[no-any-return]
 
 
-def row_of(source: str, format: str | None, given: Mapping[str, Any]) -> Format:  # noqa: A002 - the user's word
-    """Return the format of a source: raw records where nothing else is known and their dtype was given."""
-    file = split_member(source)[0]
-    if format is None and "dtype" in given and not identified(file):
-        return next(row for row in FORMATS if row.name == "raw")
-    return identify(file, format)
-
-
-def identified(file: str) -> bool:
-    """Say whether the content or the name of a file tells its format."""
-    try:
-        identify(file)
-    except FormatError:
-        return False
-    return True
-
-
 def fitting(source: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the options that the format of ``source`` takes, where there are several sources."""
-    row = row_of(source, given.get("format"), given)
+    row = row_of(split_member(source)[0], given.get("format"), given)
     return {name: value for name, value in given.items() if name in (*row.open_options, "format")}
 
 
@@ -195,7 +177,7 @@ def deal(
     given: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of the source and those of the target; what both take is of the source."""
-    source_row = row_of(source, source_format, given)
+    source_row = row_of(split_member(source)[0], source_format, given)
     target_row = format_of_new(target, target_format)
     options: dict[str, Any] = {}
     layout: dict[str, Any] = {}

@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -69,6 +69,13 @@ def _signals(caught: list[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _isolating() -> AbstractContextManager[Any]:
+    """Let files that a C library parses be parsed in a child process, unless the setting says otherwise."""
+    from chunkarr.settings import config
+
+    return nullcontext() if config.get("isolate") is not None else config.set(isolate=True)
+
+
 def _as_flags(text: str) -> str:
     """Return an error's text with keywords of Python as options of the command line.
 
@@ -122,7 +129,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     0
     """
     caught: list[int] = []
-    with _signals(caught), warnings.catch_warnings():
+    with _signals(caught), warnings.catch_warnings(), _isolating():
         warnings.showwarning = _warn
         try:
             # Not `chunkarr.main`: it prints an empty line for a KeyboardInterrupt.

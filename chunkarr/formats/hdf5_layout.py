@@ -6,7 +6,7 @@ import json
 import math
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -18,10 +18,20 @@ from chunkarr.errors import FormatError, GenerationChangedError, UnsafeInputErro
 from chunkarr.formats.flat import Order
 from chunkarr.formats.hdf5_access import LOCK, find, naming, opened
 from chunkarr.formats.hdf5_filters import Filter
+from chunkarr.formats.isolation import ask, dtype_as_json
 from chunkarr.formats.runs import file_generation
 from chunkarr.grid import Shape
 
-__all__ = ["ATTRIBUTE", "ChunkIndex", "Layout", "chunk_index", "describe", "numpy_dtype", "storage_dtype"]
+__all__ = [
+    "ATTRIBUTE",
+    "ChunkIndex",
+    "Layout",
+    "chunk_index",
+    "describe",
+    "layout_as_json",
+    "numpy_dtype",
+    "storage_dtype",
+]
 
 ATTRIBUTE = b"chunkarr"  # a JSON object on data sets that chunkarr wrote: v, complete, order, shape
 _BUILT_IN: dict[int, Literal["deflate", "shuffle", "fletcher32"]] = {
@@ -53,6 +63,7 @@ class Layout:
     complete: bool  # chunkarr wrote every chunk, so that a missing one is an error
     order: Order  # F: the user's axes are those of the file reversed
     allow_external: bool
+    isolated: bool = False  # a child process parses the file; see `isolation`
 
 
 class ChunkIndex:
@@ -73,10 +84,33 @@ class ChunkIndex:
             return None
         return int(self._starts[i]), int(self._sizes[i]), int(self._masks[i])
 
+    def packed(self) -> bytes:
+        """Return all that is known, as bytes that `unpacked` takes."""
+        return np.array([self._places, self._starts, self._sizes, self._masks], "<i8").tobytes()
+
+    @classmethod
+    def unpacked(cls, raw: bytes, boxes: int, nbytes: int) -> ChunkIndex:
+        """Return what was packed, of a data set of so many chunks in a file of so many bytes.
+
+        Raises
+        ------
+        ValueError
+            If it names other places.
+        """
+        rows = np.frombuffer(raw, "<i8").reshape(4, -1)
+        places, starts, sizes, _ = rows
+        if rows.size and not (
+            rows.min() >= 0 and places.max() < boxes and (starts <= nbytes).all() and (sizes <= nbytes - starts).all()
+        ):
+            raise ValueError("chunks outside the file")
+        return cls(*rows)
+
 
 @lru_cache(maxsize=8)
 def _load_index(layout: Layout) -> ChunkIndex:
     """Ask the library once for the chunks of a data set."""
+    if layout.isolated:
+        return _ask_index(layout)
     rows: list[array[int]] = [array("q") for _ in range(4)]
     corners, starts, sizes, masks = rows
 
@@ -101,6 +135,28 @@ def _load_index(layout: Layout) -> ChunkIndex:
         raise FormatError(f"{layout.path}::{layout.member}: has chunks outside its shape {shape}")
     steps = np.array([math.prod(counts[axis + 1 :]) for axis in range(rank)], np.int64)
     return ChunkIndex(where @ steps, starts, sizes, masks)
+
+
+def _ask_index(layout: Layout) -> ChunkIndex:
+    """Ask the child that parses the file for the chunks of a data set."""
+    boxes = math.prod(-(-n // c) for n, c in zip(layout.shape, layout.chunk, strict=True))
+    size = layout.generation[0]
+    question = {"what": "index", "path": layout.path, "layout": layout_as_json(layout)}
+    _, raw = ask(question, limit=32 * min(boxes, size))
+    try:
+        return ChunkIndex.unpacked(raw, boxes, size)
+    except ValueError as error:
+        raise FormatError(f"{layout.path}::{layout.member}: its chunks cannot be found: {error}") from None
+
+
+def layout_as_json(layout: Layout) -> dict[str, Any]:
+    """Return a layout as JSON can hold it."""
+    return {
+        **asdict(layout),
+        "dtype": dtype_as_json(layout.dtype),
+        "filters": [[step.name, step.parameter] for step in layout.filters],
+        "fill": layout.fill.hex(),
+    }
 
 
 def chunk_index(layout: Layout) -> ChunkIndex:

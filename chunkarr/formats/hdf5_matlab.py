@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from math import prod
 from typing import Any, Literal
 
@@ -93,6 +94,11 @@ class Mat73Stored(FileStored):
 
     def reopen(self) -> FileStored:
         """Open the array again, as it is now."""
+        if self.layout.isolated:  # who asks imports what is here
+            again: FileStored = import_module("chunkarr.formats.hdf5_isolated").open_isolated(
+                self.path, "mat", self.member
+            )
+            return again
 
         def look(generation: tuple[int, int, int]) -> Mat73Stored:
             return open73(self.path, self.member, generation, self.access)

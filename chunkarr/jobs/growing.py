@@ -127,6 +127,7 @@ class _Window:
         op = as_node(old).op
         flat = isinstance(op, Load) and op.stored.contiguous
         self.grid = Grid(more.shape, (1,) * more.ndim if flat else old.chunks)
+        self.unit = self.grid.steps
 
     def scratch_bytes(self, region: Region) -> int:  # noqa: ARG002 - that of a target
         """Return the bytes that writing a box holds besides its values."""

@@ -68,7 +68,7 @@ def test_what_is_not_known_is_told_what_is(tmp_path: Path, name: str) -> None:
     with pytest.raises(FormatError, match="no known format"):
         identify(str(tmp_path))
     with pytest.raises(FormatError, match="no known format"):
-        create_target(str(tmp_path / "new.txt"), (3,), "<i4")
+        create_target(str(tmp_path / "new.xyz"), (3,), "<i4")
 
 
 def test_a_directory_called_npy_is_not_one(tmp_path: Path) -> None:

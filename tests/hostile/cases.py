@@ -58,6 +58,26 @@ def make_raw(folder: str) -> None:
     numbers("<i4").tofile(folder + "/a.raw")
 
 
+def make_fortran(folder: str) -> None:
+    """Make a file of Fortran records."""
+    record = numbers("<f8", (12,)).tobytes()
+    mark = len(record).to_bytes(4, "little")
+    with open(folder + "/a.dat", "wb") as file:
+        file.write((mark + record + mark) * 5)
+
+
+def make_packed(folder: str) -> None:
+    """Make packed integers."""
+    ca.save(folder + "/a.packed", numbers("u2"), layout="raw12")
+
+
+def make_wav(folder: str) -> None:
+    """Make WAV files of samples that NumPy has a type for, and of 24 bits."""
+    ca.save(folder + "/a.wav", numbers("<i2"))
+    ca.save(folder + "/b.wav", numbers("<f4", (60,)))
+    ca.save(folder + "/c.wav", numbers("<i4"), bits=24)
+
+
 def make_zarr(folder: str) -> None:
     """Make Zarr arrays of version 3."""
     ca.save(folder + "/a.zarr", numbers(), chunks=(4, 4))
@@ -90,8 +110,12 @@ def make_hdf5(folder: str) -> None:
 CASES: tuple[Case, ...] = (
     Case("npy", make_npy),
     Case("raw", make_raw, {"dtype": "<i4", "shape": (-1, 10)}),
+    Case("raw-fortran", make_fortran, {"dtype": "<f8", "markers": 4}),
+    Case("packed", make_packed, {"layout": "raw12", "shape": (-1, 10)}),
+    Case("wav", make_wav),
     Case("zarr", make_zarr),
     Case("zarr-foreign", make_foreign_zarr),
+    Case("hdf5", make_hdf5, {"isolate": True}),
 )
 
 

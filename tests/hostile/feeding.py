@@ -20,6 +20,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from chunkarr import settings
 from chunkarr.errors import ChunkarrError
 from chunkarr.formats.table import open_stored
 from tests.hostile.cases import CASES, TRAPS, Case
@@ -182,5 +183,6 @@ def _arrays(path: str, case: Case) -> list[str]:
 
     if not identify(path, case.format).members or os.path.isdir(path):
         return [path]
-    listed = [member.name for member in list_members(path, case.format)][:LISTED]
+    with settings.config.set(isolate=case.options.get("isolate")):
+        listed = [member.name for member in list_members(path, case.format)][:LISTED]
     return [f"{path}::{name}" for name in listed] or [path]
