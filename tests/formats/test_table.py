@@ -59,7 +59,7 @@ def test_zarr_is_a_directory_with_a_mark(tmp_path: Path, mark: str) -> None:
     assert identify(str(tmp_path)).name == "zarr"
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a", "npy"])
+@pytest.mark.parametrize("name", ["a.xyz", "a", "npy"])
 def test_what_is_not_known_is_told_what_is(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(bytes(600))
     with pytest.raises(FormatError, match="no known format") as caught:
