@@ -49,6 +49,11 @@ class Dialect:
         return re.compile(self.pattern.encode(self.words.encoding), re.MULTILINE)
 
     @cached_property
+    def _blanks(self) -> bytes:
+        """What a blank line may hold: blanks that separate fields make it a row of empty fields."""
+        return b" \t\r\n\f\v".replace((self.delimiter or "\n").encode(), b"")
+
+    @cached_property
     def _comment(self) -> re.Pattern[bytes]:
         mark = re.escape(self.comments.encode(self.words.encoding))
         before = re.escape(self.delimiter.encode(self.words.encoding)) if self.delimiter else b" "
@@ -75,7 +80,7 @@ class Dialect:
             content = self.newline.join(held).removesuffix(b"\r")
             held = []
             content = self._uncommented(content)
-            if content.strip():
+            if content.strip(self._blanks):
                 yield Line(first_number, first, content)
 
     def _in_comment(self, content: bytes) -> bool:
@@ -119,5 +124,10 @@ class Dialect:
 
     def tidy(self, piece: bytes, rejected: frozenset[int] = frozenset()) -> bytes:
         """Return the rows of ``piece`` alone, a line each; those that begin at ``rejected`` are left out."""
-        rows = [line.content for line in self.lines(piece) if line.start not in rejected]
+        if rejected or (self.quote and self.quote.encode() in piece):
+            rows = [line.content for line in self.lines(piece) if line.start not in rejected]
+        else:
+            rows = [line for line in piece.replace(b"\r\n", b"\n").split(self.newline) if line.strip(self._blanks)]
+            if self.comments and self.comments.encode() in piece:
+                rows = [row for line in rows if (row := self._uncommented(line)).strip(self._blanks)]
         return b"\n".join(rows) + b"\n" if rows else b""

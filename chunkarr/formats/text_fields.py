@@ -86,6 +86,8 @@ def divide(piece: bytes, dialect: Dialect) -> Table:
     else:
         table = _by_delimiter(text, places, kinds, quoted, dialect)
     _strip(table.fields, dialect.quote)
+    if dialect.columns == 1 and (table.fields.starts >= table.fields.stops).any():  # blank lines, perhaps
+        raise Irregular
     return table
 
 
@@ -106,8 +108,6 @@ def _by_delimiter(text: Array, places: Array, kinds: Array, quoted: Array | None
     starts = np.empty_like(stops)
     starts[:1] = PAD
     np.add(stops[:-1], 1, out=starts[1:])
-    if columns == 1 and (starts == stops).any():
-        raise Irregular
     owners = np.cumsum(separates)
     rest = np.flatnonzero(~separates)
     return Table(Fields(text, starts, stops, places.take(rest), kinds.take(rest), owners.take(rest)), rows, columns)

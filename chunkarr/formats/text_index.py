@@ -136,7 +136,10 @@ class _Builder:
             return np.array([line.start for line in dialect.lines(piece)], np.int64)
         starts = np.concatenate([[0], ends[:-1] + 1])
         if (body.take(starts) <= 32).any():  # some may be blank
-            solid = np.logical_or.reduceat(body > 32, starts)
+            solid = body > 32
+            if dialect.delimiter:
+                solid |= body == ord(dialect.delimiter)
+            solid = np.logical_or.reduceat(solid, starts)
             starts = starts[solid]
         return starts
 

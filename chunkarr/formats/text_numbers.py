@@ -142,6 +142,7 @@ def read_numbers(fields: Fields) -> Numbers:
         odd |= (mantissa != 0) & (before + after > DIGITS)
         mantissa *= _POW10.take(after, mode="clip")
         mantissa += fraction
+    mantissa[odd] = 0
     exponent = -after
     if power is not None:
         exponent += power

@@ -80,11 +80,13 @@ def read_rows(
 def _quickly(piece: bytes, dialect: Dialect, columns: Sequence[Column], rejected: frozenset[int]) -> list[Array] | None:
     """Return what `read_rows` does, or None where that takes plain Python."""
     if not rejected:
-        with suppress(Irregular, ValueError):
+        try:
             return _together(piece, dialect, columns)
+        except Irregular:
+            pass
+        except ValueError:  # of a field: the lines are as they should be
+            return None
     tidied, plain = dialect.tidy(piece, rejected), replace(dialect, comments="", newline=b"\n")
-    if tidied == piece and not dialect.comments:
-        return None
     with suppress(Irregular, ValueError):
         return _together(tidied, plain, columns)
     return None
