@@ -83,6 +83,21 @@ class Ordering:
             return int(np.flatnonzero(self.permutation(both) == (len(values) if after else 0))[0])
         return int(np.searchsorted(values, value, "right" if after else "left")[0])
 
+    def search_each(self, values: Block, cuts: Block, after: Block) -> Block:
+        """Return where each of ``cuts`` goes in sorted ``values``: behind its equals where ``after`` is true."""
+        if self.dtype.kind != "V":
+            low, high = (np.searchsorted(values, cuts, side) for side in ("left", "right"))
+            return np.where(after, high, low)
+        if not self.fields or not has_keys(values.dtype[self.fields[0]]):
+            each = (self.search(values, cuts[k : k + 1], after=bool(a)) for k, a in enumerate(after))
+            return np.fromiter(each, np.intp, len(after))
+        first, keys = _column(values, self.fields[0]), _column(cuts, self.fields[0])
+        low, high = (np.searchsorted(first, keys, side) for side in ("left", "right"))
+        found: Block = np.where(after, high, low)
+        for k in np.flatnonzero(high > low) if len(self.fields) > 1 else ():
+            found[k] = low[k] + self.search(values[low[k] : high[k]], cuts[k : k + 1], after=bool(after[k]))
+        return found
+
     def sort_bytes(self, count: int) -> int:
         """Return what sorting ``count`` values in place holds besides."""
         if self.fields or (self.stable and self.dtype.kind == "f"):

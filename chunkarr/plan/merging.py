@@ -20,6 +20,7 @@ import numpy as np
 
 from chunkarr.buffers import aligned
 from chunkarr.formats.contract import Stored
+from chunkarr.formats.runs import seen_plain
 from chunkarr.grid import Grid, Region, Shape, region_shape
 from chunkarr.plan.stages import Pending, Result
 
@@ -33,6 +34,7 @@ __all__ = ["Merged", "PendingRuns", "Runs"]
 
 Block = np.ndarray[Any, Any]
 INDEX = np.dtype(np.int64)
+CACHED = 1 << 19  # bytes of values that are sorted at a time, in the cache of a core
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,15 @@ class Runs:
         reach, item = self.reach(length), self.ordering.dtype.itemsize
         window = self.step * item * 2 + 64 * self.count
         if self.places:
+            window += self.pieces_bytes(reach)
             return aligned(reach * item) + aligned(8 * reach) + self.ordering.permutation_bytes(reach) + window
         return aligned(reach * item) + self.ordering.sort_bytes(reach) + window
+
+    def pieces_bytes(self, reach: int) -> int:
+        """Return what pieces that fit the cache hold, with their places, and where they are cut."""
+        item = self.ordering.dtype.itemsize + 8
+        piece = CACHED + (self.count + 1) * self.step * item
+        return 2 * piece + 8 * self.count * (3 * reach * item // CACHED + 4) + 24 * (reach // self.step + self.count)
 
 
 class PendingRuns(Pending):
@@ -153,22 +162,79 @@ class Merged(Stored):
         """Fill ``out`` with a part of one line."""
         runs = self.runs
         start, stop = bounds
-        low = self.cuts(line, max(0, start - runs.count * (runs.step - 1)) // runs.step)
-        high = self.cuts(line, -(-stop // runs.step))
+        first, last = max(0, start - runs.count * (runs.step - 1)) // runs.step, -(-stop // runs.step)
+        low, high = self.cuts(line, first), self.cuts(line, last)
         skip, count = start - int(low.sum()), int((high - low).sum())
         native = runs.ordering.native
         values = scratch[: count * native.itemsize].view(native) if native.itemsize else np.zeros(count, native)
         self._gather(self.values, line, low, high, values)
-        if not runs.places:
-            runs.ordering.sort(values)
-            out[...] = values[skip : skip + stop - start]
+        if self.places is None:
+            self._deliver(values, None, -skip, out)
             return
-        assert self.places is not None
         at = aligned(values.nbytes)
         places = scratch[at : at + 8 * count].view(INDEX)
         self._gather(self.places, line, low, high, places)
-        order = runs.ordering.permutation(values)
-        out[...] = places[order[skip : skip + stop - start]]
+        self._merge(values, places, self._edges(line, (first, last), low, high, values), skip, out)
+
+    def _edges(self, line: int, samples: tuple[int, int], low: Block, high: Block, values: Block) -> Block:
+        """Cut gathered parts of runs into pieces that fit the cache: return where each begins in ``values``, by run.
+
+        Shape (pieces + 1, runs): piece k of run r is ``values[edges[k, r]:edges[k + 1, r]]``.
+        """
+        runs = self.runs
+        begin = np.concatenate([[0], np.cumsum(high - low)])
+        each = max(1, CACHED // max(1, runs.ordering.dtype.itemsize) // runs.step)
+        chosen = np.arange(samples[0] + each, min(samples[1], len(self.samples[line][1])), each)
+        edges = np.empty((len(chosen) + 2, runs.count), INDEX)
+        edges[0], edges[-1] = begin[:-1], begin[1:]
+        if chosen.size:
+            all_values, owner = self.samples[line]
+            owners, cut = owner[chosen - 1], all_values[chosen - 1]
+            seen = owner[samples[0] : samples[1]]
+            for number in range(runs.count):
+                part = values[begin[number] : begin[number + 1]]
+                if not len(part):
+                    edges[1:-1, number] = begin[number]
+                    continue
+                found = runs.ordering.search_each(part, cut, owners > number)
+                own = owners == number  # a sample lies at a multiple of the step in its own run
+                if own.any():
+                    before = np.cumsum(seen == number)[chosen[own] - samples[0] - 1]
+                    known = self._sampled_before(line, samples[0], number)
+                    found[own] = (known + before) * runs.step - low[number]
+                edges[1:-1, number] = found + begin[number]
+        return edges
+
+    def _sampled_before(self, line: int, samples: int, number: int) -> int:
+        """Return how many of the first ``samples`` samples are of one run."""
+        return int(np.count_nonzero(self.samples[line][1][:samples] == number))
+
+    def _merge(self, values: Block, places: Block, edges: Block, skip: int, out: Block) -> None:
+        """Sort piece by piece, and bring the places of what lies behind ``skip`` to ``out``.
+
+        Permutations jump within the values: pieces that fit the cache save more time than cutting them out takes.
+        """
+        done = -skip
+        plain = seen_plain(values)  # fields would be copied one by one
+        for lows, highs in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            slices = [slice(a, b) for a, b in zip(lows, highs, strict=True) if a < b]
+            size = sum(s.stop - s.start for s in slices)
+            if done + size > 0 and done < len(out) and size:
+                piece = np.concatenate([plain[s] for s in slices]).view(values.dtype)
+                self._deliver(piece, np.concatenate([places[s] for s in slices]), done, out)
+            done += size
+
+    def _deliver(self, values: Block, places: Block | None, at: int, out: Block) -> None:
+        """Sort ``values``, which begin at ``at`` of ``out``, and bring what lies in it there."""
+        ordering = self.runs.ordering
+        a, b = max(0, -at), min(len(values), len(out) - at)
+        if places is None:
+            ordering.sort(values)
+            if out.dtype == values.dtype:  # records would be copied field by field
+                out, values = seen_plain(out), seen_plain(values)
+            out[at + a : at + b] = values[a:b]
+        else:
+            out[at + a : at + b] = places[ordering.permutation(values)[a:b]]
 
     def _gather(self, source: ScratchArray, line: int, low: Block, high: Block, out: Block) -> None:
         """Read the same part of each run, one after another."""

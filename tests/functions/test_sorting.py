@@ -15,7 +15,7 @@ import chunkarr as ca
 from chunkarr.fsio import calls
 from chunkarr.ops import sorting
 from chunkarr.ops.ordering import ordering_of
-from chunkarr.plan import blocks
+from chunkarr.plan import blocks, merging
 from tests.memory_child import measure
 from tests.oracle import check, same
 from tests.strategies import arrays, chunked, chunks_of, dtypes, numeric_dtypes, shapes
@@ -24,9 +24,10 @@ RECORD = np.dtype([("a", "i2"), ("b", ">f8"), ("c", "S3")], align=True)
 N = 2003
 
 
-@pytest.fixture
-def runs(monkeypatch):
+@pytest.fixture(params=[1 << 20, 128], ids=["whole", "pieces"])
+def runs(request, monkeypatch):
     """Let everything of more than 256 bytes be sorted in runs, which are read in pieces of 512 bytes."""
+    monkeypatch.setattr(merging, "CACHED", request.param)
     monkeypatch.setattr(sorting, "LINE", 256)
     monkeypatch.setattr(sorting, "PIECE", 512)
     monkeypatch.setattr(blocks, "BLOCK", 1024)
@@ -117,6 +118,7 @@ def test_any_axis_in_runs(x, data):
         patch.setattr(sorting, "LINE", data.draw(st.sampled_from([0, 64])))
         patch.setattr(sorting, "PIECE", data.draw(st.sampled_from([1, 100])))
         patch.setattr(blocks, "BLOCK", 200)
+        patch.setattr(merging, "CACHED", data.draw(st.sampled_from([1, 50])))
         check(lambda: np.sort(a, axis, stable=True), lambda: np.sort(x, axis, stable=True))
         check(lambda: np.argsort(a, axis, stable=True), lambda: np.argsort(x, axis, stable=True))
 
