@@ -112,12 +112,15 @@ class TextTarget(OrderedTarget):
             rows: Any = table[:, 0].tolist()
         elif self.dtype.kind == "c":
             rows = [tuple(x for z in row for x in (z.real, z.imag)) for row in table.tolist()]
+        elif "s" in self.fmt or "r" in self.fmt:  # a number of few bits prints as one
+            rows = [tuple(row) for row in table]
         else:
             rows = [tuple(row) for row in table.tolist()]
         try:
-            return "".join([self.fmt % row + self.newline for row in rows])
+            text = "".join([self.fmt % row + self.newline for row in rows])
         except TypeError:
             raise OptionError(f"{self.path}: fmt {self.fmt!r} does not fit values of dtype {self.dtype}") from None
+        return text.replace("+-", "-") if self.dtype.kind == "c" else text
 
 
 def _width(dtype: np.dtype[Any]) -> int:

@@ -81,6 +81,9 @@ from chunkarr.functions.sets import (
 from chunkarr.functions.sorting import (
     argsort, sort,
 )
+from chunkarr.functions.texts import (
+    fromregex, loadtxt, savetxt,
+)
 from chunkarr.functions.ufuncs import (
     abs, absolute, acos, acosh, add, arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, asin, asinh,
     atan, atan2, atanh, bitwise_and, bitwise_count, bitwise_invert, bitwise_left_shift, bitwise_not, bitwise_or,
@@ -106,11 +109,11 @@ __all__ = [
     "dsplit", "dstack", "ediff1d", "empty", "empty_like", "equal", "exp", "exp2", "expand_dims", "expm1",
     "extract", "eye", "fabs", "fix", "flatnonzero", "flip", "fliplr", "flipud", "float_power", "floor",
     "floor_divide", "fmax", "fmin", "fmod", "frexp", "frombuffer",
-    "fromfile", "fromfunction", "fromiter", "full", "full_like", "gcd", "greater",
+    "fromfile", "fromfunction", "fromiter", "fromregex", "full", "full_like", "gcd", "greater",
     "greater_equal", "heaviside", "histogram", "histogram2d", "histogram_bin_edges", "histogramdd", "hsplit",
     "hstack", "hypot", "i0", "identity", "imag", "indices", "inner", "insert", "intersect1d", "invert", "isclose",
     "iscomplex", "iscomplexobj", "isfinite", "isin", "isinf", "isnan", "isnat", "isneginf", "isposinf", "isreal",
-    "isrealobj", "lcm", "ldexp", "left_shift", "less", "less_equal", "lexsort", "linspace", "log", "log10",
+    "isrealobj", "lcm", "ldexp", "left_shift", "less", "less_equal", "lexsort", "linspace", "loadtxt", "log", "log10",
     "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
     "matmul", "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mod", "modf",
     "moveaxis", "multiply", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
@@ -120,7 +123,7 @@ __all__ = [
     "percentile", "permute_dims", "place", "positive", "pow", "power", "prod", "ptp", "put", "put_along_axis",
     "putmask", "quantile", "rad2deg", "radians", "ravel", "real", "real_if_close", "reciprocal", "remainder",
     "repeat", "reshape", "result_type", "right_shift", "rint", "roll", "rollaxis", "rot90", "round",
-    "savez", "savez_compressed",
+    "savetxt", "savez", "savez_compressed",
     "searchsorted", "select", "setdiff1d", "setxor1d", "shape", "sign", "signbit", "sin", "sinc", "sinh", "size",
     "sort", "sort_complex", "spacing", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
     "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace", "transpose", "trapezoid",
