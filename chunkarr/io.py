@@ -12,6 +12,7 @@ from chunkarr import engine
 from chunkarr.array import Array, as_node, wrap
 from chunkarr.array.expression import evaluate
 from chunkarr.array.saving import Path, write
+from chunkarr.errors import UnsupportedError
 from chunkarr.formats.table import create_target, format_of_new, identify, open_stored, reopening, split_member
 from chunkarr.ops.sources import full
 from chunkarr.ops.sources import load as load_node
@@ -120,6 +121,8 @@ def create(
     value = np.zeros((), kind)
     value[()] = fill_value
     row = format_of_new(name, format)
+    if row is not None and "durability" not in row.open_options:  # which says how changes are made
+        raise UnsupportedError(f"{name}: {row.name} arrays cannot be changed once they are written; save a whole array")
     empty = not any(value.tobytes())
     known = row is not None and "fill_value" in row.create_options and kind.kind in "biufc"
     if known and not empty:
