@@ -81,16 +81,12 @@ class Runs:
         """Return what reading ``length`` elements of a line holds besides them."""
         reach, item = self.reach(length), self.ordering.dtype.itemsize
         window = self.step * item * 2 + 64 * self.count
-        if self.places:
-            window += self.pieces_bytes(reach)
-            return aligned(reach * item) + aligned(8 * reach) + self.ordering.permutation_bytes(reach) + window
-        return aligned(reach * item) + self.ordering.sort_bytes(reach) + window
-
-    def pieces_bytes(self, reach: int) -> int:
-        """Return what pieces that fit the cache hold, with their places, and where they are cut."""
-        item = self.ordering.dtype.itemsize + 8
-        piece = CACHED + (self.count + 1) * self.step * item
-        return 2 * piece + 8 * self.count * (3 * reach * item // CACHED + 4) + 24 * (reach // self.step + self.count)
+        if not self.places:
+            return aligned(reach * item) + self.ordering.sort_bytes(reach) + window
+        piece = min(reach, CACHED // max(1, item) + (self.count + 1) * self.step)
+        edges = 8 * self.count * (3 * reach * item // CACHED + 4) + 24 * (reach // self.step + self.count)
+        merged = 2 * piece * (item + 8) + self.ordering.permutation_bytes(piece)
+        return aligned(reach * item) + aligned(8 * reach) + merged + edges + window
 
 
 class PendingRuns(Pending):
