@@ -182,14 +182,13 @@ class TextStored(Stored):
 
 def _side_by_side(values: list[Array]) -> Array:
     """Return columns as one array of rows; without copying if they are one."""
-    if len(values) == 1:
-        return values[0][:, None]
-    base = values[0].base
-    if base is not None and base.ndim == 2 and base.shape == (len(values[0]), len(values)):
-        places = [v.__array_interface__["data"][0] for v in values]
-        step = base.strides[1]
-        if all(b - a == step for a, b in pairwise(places)):
-            return base
+    first, width = values[0], len(values)
+    if width == 1:
+        return first[:, None]
+    item = first.dtype.itemsize
+    whole = first.strides == (width * item,) and all(v.base is first.base for v in values)
+    if whole and all(b.ctypes.data - a.ctypes.data == item for a, b in pairwise(values)):
+        return np.lib.stride_tricks.as_strided(first, (len(first), width), (width * item, item), writeable=False)
     return np.stack(values, axis=1)
 
 
