@@ -31,6 +31,7 @@ from chunkarr.errors import (
 )
 from chunkarr.formats.contract import Member, Problem, Stored, ignore
 from chunkarr.formats.zarr_chunks import ChunkReader
+from chunkarr.formats.zarr_columns import open_columns
 from chunkarr.formats.zarr_groups import list_arrays, make_groups
 from chunkarr.formats.zarr_manifest import ADVICE, PLACE, Draft, Manifest, current, fingerprint
 from chunkarr.formats.zarr_meta import ArrayMeta, BeyondError, read_meta
@@ -111,6 +112,15 @@ def open(  # noqa: A001
         return ZarrArray(Snapshot.of(path), missing, mode == "r+", durability, timeout)
     except BeyondError as error:
         return _through_zarr(path, mode, str(error), missing)
+    except MetadataError:  # a group, perhaps
+        columns = open_columns(path, missing, _open_again)
+        if columns is None:
+            raise
+        return columns
+
+
+def _open_again(path: str, missing: str | None) -> Stored:
+    return open(path, missing=missing)
 
 
 def members(path: str) -> list[Member]:

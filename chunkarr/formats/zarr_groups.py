@@ -53,8 +53,10 @@ def _kind(path: str) -> str:
     """Return "group", "array" or "" as the metadata in a directory say; damaged ones are an array's."""
     if os.path.isfile(os.path.join(path, "zarr.json")):
         try:
-            return "group" if load(os.path.join(path, "zarr.json")).get("node_type") == "group" else "array"
-        except MetadataError:
+            document = load(os.path.join(path, "zarr.json"))
+            mark = document.get("attributes", {}).get("chunkarr", {})
+            return "group" if document.get("node_type") == "group" and mark.get("layout") != "columns" else "array"
+        except (MetadataError, AttributeError):
             return "array"
     if os.path.isfile(os.path.join(path, ".zarray")):
         return "array"

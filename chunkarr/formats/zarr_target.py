@@ -18,6 +18,7 @@ import numpy as np
 from chunkarr import fsio
 from chunkarr.errors import MissingChunkError, OptionError, TargetExistsError, UnsupportedError
 from chunkarr.formats.contract import Target
+from chunkarr.formats.zarr_columns import ColumnsTarget, fields_of
 from chunkarr.formats.zarr_layout import INNER as INNER_BYTES
 from chunkarr.formats.zarr_layout import Access, check_shape, choose_chunks, choose_shards, document_of
 from chunkarr.formats.zarr_manifest import ABSENT, NOT_RECORDED, PAGE, PLACE, Draft, first_root
@@ -41,10 +42,11 @@ def create(
     access: Access = "cube",
     order: Literal["C", "F"] = "C",
     attributes: Mapping[str, Any] | None = None,
+    layout: Literal["records", "columns"] = "records",
     overwrite: bool = False,
     durability: fsio.Durability = "full",
     adopt: tuple[str, int] | None = None,
-) -> ZarrTarget:
+) -> ZarrTarget | ColumnsTarget:
     """Begin a new Zarr v3 array that appears at ``path`` when the returned target is committed.
 
     Parameters
@@ -68,6 +70,9 @@ def create(
         Of the elements in a chunk.
     attributes
         JSON to keep with the array.
+    layout
+        Of structured arrays: "records", one array of bytes that keeps all of any dtype; "columns", a group of
+        one array per field, which every reader of Zarr opens.
     overwrite
         Whether an array at ``path`` may be replaced.
     durability
@@ -104,22 +109,45 @@ def create(
         if chunks is None and choose_shards(shape, chunk, itemsize):
             chunk = choose_chunks(shape, itemsize, access, INNER_BYTES)
         shard = choose_shards(shape, chunk, itemsize)
-    document = document_of(
-        shape, dtype, chunk, shard, codec=codec, fill_value=fill_value, order=order, attributes=attributes
-    )
+    if layout not in ("records", "columns"):
+        raise OptionError(f'layout is "records" or "columns", not {layout!r}')
+    columns = fields_of(path, dtype) if layout == "columns" and dtype.names else None
+    how: dict[str, Any] = {"codec": codec, "order": order, "attributes": attributes}
+    if columns is None:
+        documents = {"": document_of(shape, dtype, chunk, shard, fill_value=fill_value, **how)}
+    else:
+        how["fill_value"] = 0
+        documents = {
+            name: document_of((*shape, *axes), base, (*chunk, *_own(axes)), shard and (*shard, *_own(axes)), **how)
+            for name, (base, axes) in columns.items()
+        }
     _check_replaceable(path, overwrite)
     fsio.sweep(path)
     if adopt is not None:
-        for name in ("zarr.json", ".chunkarr"):  # of a commit that was not finished
-            fsio.discard(os.path.join(adopt[0], name))
-        return ZarrTarget(document, path, *adopt, overwrite, durability)
-    part, lock = fsio.new_part(path, directory=True)
+        for name in documents:
+            for file in ("zarr.json", ".chunkarr"):  # of a commit that was not finished
+                fsio.discard(os.path.join(adopt[0], name, file))
+    part, lock = adopt or fsio.new_part(path, directory=True)
     try:
-        return ZarrTarget(document, path, part, lock, overwrite, durability)
+        if columns is None:
+            return ZarrTarget(documents[""], path, part, lock, overwrite, durability)
+        fields = {
+            name: ZarrTarget(document, os.path.join(path, name), os.path.join(part, name), None, overwrite, durability)
+            for name, document in documents.items()
+        }
+        for name in fields:
+            fsio.make_dir(os.path.join(part, name))
+        return ColumnsTarget(path, part, lock, shape, dtype, fields, overwrite, durability)
     except BaseException:
-        fsio.discard(part)
-        os.close(lock)
+        if adopt is None:
+            fsio.discard(part)
+            os.close(lock)
         raise
+
+
+def _own(axes: Shape) -> Shape:
+    """Return the chunk of a field's own axes: all of them."""
+    return tuple(max(1, n) for n in axes)
 
 
 def _within(shard: Shape, itemsize: int, access: Access) -> Shape:
@@ -216,23 +244,27 @@ class ZarrTarget(Target):
         MissingChunkError
             If a chunk was not written; nothing appears.
         """
-        self._collect()
-        root, pages = self._draft.seal()
         with self._other_writers_kept_out():
-            place = os.path.join(self.part, PLACE)
-            for left in (place, os.path.join(self.part, "zarr.json")):  # by a commit that failed
-                fsio.discard(left)
-            fsio.make_dir(os.path.join(place, "pages"))
-            for number, page in pages.items():
-                fsio.write_new(os.path.join(place, "pages", str(number)), page)
-            fsio.write_new(os.path.join(place, "manifest"), root.pack())
-            fsio.write_new(os.path.join(place, "lock"))
-            raw = json.dumps(self.document, indent=2, allow_nan=False).encode()
-            fsio.write_new(os.path.join(self.part, "zarr.json"), raw)
+            self.complete()
             if self.durability == "full":
                 fsio.sync_tree(self.part)
             fsio.publish(self.part, self.path, self.overwrite, self.durability)
         self.abort()
+
+    def complete(self) -> None:
+        """Write manifest and metadata: the hidden sibling is a whole array then."""
+        self._collect()
+        root, pages = self._draft.seal()
+        place = os.path.join(self.part, PLACE)
+        for left in (place, os.path.join(self.part, "zarr.json")):  # by a commit that failed
+            fsio.discard(left)
+        fsio.make_dir(os.path.join(place, "pages"))
+        for number, page in pages.items():
+            fsio.write_new(os.path.join(place, "pages", str(number)), page)
+        fsio.write_new(os.path.join(place, "manifest"), root.pack())
+        fsio.write_new(os.path.join(place, "lock"))
+        raw = json.dumps(self.document, indent=2, allow_nan=False).encode()
+        fsio.write_new(os.path.join(self.part, "zarr.json"), raw)
 
     def _collect(self) -> None:
         """Record the objects that other processes wrote; raise MissingChunkError if one was not written."""

@@ -131,6 +131,7 @@ CASES: tuple[Case, ...] = (
     Case("zarr-zstd", "zarr", ".zarr", create=chunked(codec="zstd")),
     Case("zarr-fortran", "zarr", ".zarr", create=chunked(codec=None, order="F")),
     Case("zarr-shards", "zarr", ".zarr", create=sharded),
+    Case("zarr-columns", "zarr", ".zarr", create=chunked(layout="columns")),
     Case("mat-6", "mat", ".mat", create=version("6"), dtypes=matlab_numbers()),
     Case("mat-7", "mat", ".mat", create=version("7"), dtypes=matlab_numbers()),
     Case("mat-7.3", "mat", ".mat", create=version("7.3"), dtypes=matlab_numbers()),
