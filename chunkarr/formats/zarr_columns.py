@@ -134,7 +134,10 @@ class ColumnsTarget(Target):
             target.settle([(*region, *self._inner[name]) for region in regions], durable=durable)
             for name, target in self.fields.items()
         ]
-        return [-1 if -1 in marks else int(google_crc32c.value(repr(marks).encode())) for marks in zip(*columns, strict=True)]
+        return [
+            -1 if -1 in marks else int(google_crc32c.value(repr(marks).encode()))
+            for marks in zip(*columns, strict=True)
+        ]
 
     def commit(self) -> None:
         """Make the group appear under its name, whole; see `Target.commit`."""
