@@ -16,7 +16,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PAD", "Fields", "Numbers", "padded", "read_numbers", "to_floats", "to_integers"]
+__all__ = [
+    "KEEP_LAST",
+    "PAD",
+    "POW10",
+    "Fields",
+    "Numbers",
+    "nearest",
+    "padded",
+    "product",
+    "read_numbers",
+    "to_floats",
+    "to_integers",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -27,8 +39,8 @@ SPLIT = 134217729.0  # 2**27 + 1: cuts a double in two halves
 UNSURE = 2.0**-100  # relative error of the product, at most
 PLUS, MINUS, DOT, ZERO = b"+-.0"
 
-_POW10 = np.array([10**k for k in range(DIGITS + 1)], np.uint64)
-_KEEP = np.array([0] + [(1 << 64) - (1 << (64 - 8 * n)) for n in range(1, 9)], np.uint64)  # the last n bytes of 8
+POW10 = np.array([10**k for k in range(DIGITS + 1)], np.uint64)
+KEEP_LAST = np.array([0] + [(1 << 64) - (1 << (64 - 8 * n)) for n in range(1, 9)], np.uint64)  # the last n bytes of 8
 _LOW = np.uint64(0x000000FF000000FF)
 _ZEROS = np.uint64(0x3030303030303030)
 
@@ -106,10 +118,10 @@ def _digits(text: Array, stop: Array, count: Array) -> Array:
         word = here >> low
         word |= later << high
         word ^= _ZEROS
-        word &= _KEEP.take(count - group if group else count, mode="clip")
+        word &= KEEP_LAST.take(count - group if group else count, mode="clip")
         later = here
         eight = _eight(word)
-        number += eight * _POW10[group] if group else eight
+        number += eight * POW10[group] if group else eight
     return number
 
 
@@ -140,7 +152,7 @@ def read_numbers(fields: Fields) -> Numbers:
     if dots.size:
         fraction = _digits(fields.text, end, after)
         odd |= (mantissa != 0) & (before + after > DIGITS)
-        mantissa *= _POW10.take(after, mode="clip")
+        mantissa *= POW10.take(after, mode="clip")
         mantissa += fraction
     mantissa[odd] = 0
     exponent = -after
@@ -197,6 +209,26 @@ def to_floats(numbers: Numbers) -> tuple[Array, Array]:
     return values, np.flatnonzero(odd)
 
 
+def nearest(mantissa: Array, exponent: Array) -> tuple[Array, Array]:
+    """Return the doubles nearest to ``mantissa * 10**exponent``, and where it is unsure which these are.
+
+    ``mantissa`` is uint64 below 10**19, ``exponent`` between -`LARGEST` and `LARGEST`.
+    """
+    return _scale(mantissa.astype(np.float64), mantissa, exponent)
+
+
+def product(values: Array, exponent: Array) -> tuple[Array, Array]:
+    """Return ``values * 10**exponent``, far from the limits of doubles, as two doubles that are to be added."""
+    high, low = _powers()
+    index = exponent + LARGEST
+    power = high.take(index)
+    whole = values * power
+    rest = _rounded_off(values, power, whole)
+    rest += values * low.take(index)
+    total = whole + rest
+    return total, rest - (total - whole)
+
+
 def _scale(values: Array, mantissa: Array, exponent: Array) -> tuple[Array, Array]:
     """Return ``mantissa * 10**exponent``, of which ``values`` are the nearest doubles, and where that is unsure."""
     high, low = _powers()
@@ -205,20 +237,26 @@ def _scale(values: Array, mantissa: Array, exponent: Array) -> tuple[Array, Arra
     rest = (mantissa - values.astype(np.uint64)).view(np.int64).astype(np.float64)
     rest *= power
     rest += values * low.take(index)
-    product = values * power
+    whole = values * power
+    error = _rounded_off(values, power, whole)
+    error += rest
+    margin = whole * UNSURE
+    least = whole + (error - margin)
+    error += margin
+    whole += error
+    return whole, least != whole
+
+
+def _rounded_off(values: Array, power: Array, whole: Array) -> Array:
+    """Return what rounding took from ``whole``, the product of two doubles: Dekker's product."""
     one, one_low = _halves(values)
     two, two_low = _halves(power)
     error = one * two
-    error -= product
+    error -= whole
     error += one * two_low
     error += one_low * two
     error += one_low * two_low
-    error += rest
-    margin = product * UNSURE
-    least = product + (error - margin)
-    error += margin
-    product += error
-    return product, least != product
+    return error
 
 
 def _halves(values: Array) -> tuple[Array, Array]:
