@@ -117,8 +117,11 @@ def _sorted(node: Node, axis: int, ordering: Ordering, *, places: bool) -> Node:
 
 
 def _narrowed(steps: Shape, axis: int, line: int) -> Shape:
-    """Return boxes of whole lines of about four megabytes, along the axes before the sorted one first."""
-    room = max(1, (4 << 20) // line)
+    """Return boxes of whole lines, as large as what a task sorts: narrow along first axes, wide along last ones.
+
+    What lies together in a file is then read together.
+    """
+    room = max(1, min(LINE, budget() // workers() // 8) // line)
     narrow = list(steps)
     for k in range(len(steps)):
         while k != axis and math.prod(narrow) // max(1, narrow[axis]) > room and narrow[k] > 1:
