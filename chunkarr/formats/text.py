@@ -18,6 +18,7 @@ from chunkarr.errors import GenerationChangedError, OptionError, TextError, Unsu
 from chunkarr.formats.contract import Stored
 from chunkarr.formats.flat import check_block
 from chunkarr.formats.runs import file_generation
+from chunkarr.formats.text_arrow import has_arrow
 from chunkarr.formats.text_columns import columns_of, dtype_of, places_of, shape_of, words_of, write_rejects
 from chunkarr.formats.text_dialect import Dialect
 from chunkarr.formats.text_index import Index, build_index, fault
@@ -32,6 +33,8 @@ __all__ = ["TextStored", "create", "open"]
 Array = np.ndarray[Any, Any]
 
 PIECE = 256 << 10  # bytes whose values are worked out together: what that takes fits the cache
+ARROW_PIECE = 1 << 20  # bytes that pyarrow gets at once
+ARROW_FROM = 32 << 20  # bytes of a text from which importing it pays
 TEMPORARIES = 24  # bytes held for each of them meanwhile, at most
 
 
@@ -124,12 +127,13 @@ class TextStored(Stored):
 
     def _cut(self, data: bytes, start: int) -> int:
         """Return where the piece that begins at ``start`` may end: at the end of a row."""
-        if len(data) - start <= PIECE * 5 // 4 or self.dialect.pattern:
+        size = PIECE if self.source.size < ARROW_FROM or not has_arrow() else ARROW_PIECE
+        if len(data) - start <= size * 5 // 4 or self.dialect.pattern:
             return len(data)
         quote = self.dialect.quote.encode()
         if quote and quote in data:
             return len(data)
-        return data.find(self.dialect.newline, start + PIECE) + 1 or len(data)
+        return data.find(self.dialect.newline, start + size) + 1 or len(data)
 
     def _values(self, piece: bytes, start: int) -> list[Array]:
         low, high = np.searchsorted(self.index.rejected, [start, start + len(piece)])
@@ -161,7 +165,7 @@ class TextStored(Stored):
         del region
         longest = self.index.longest
         whole = longest if self.dialect.quote or self.dialect.pattern else min(longest, PIECE * 2)
-        return 2 * longest + TEMPORARIES * whole
+        return 4 * longest + TEMPORARIES * whole
 
     def bytes_read(self, region: Region) -> int:
         """Return the decoded bytes of all blocks touched."""

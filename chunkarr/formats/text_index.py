@@ -25,7 +25,7 @@ __all__ = ["TEXT", "Index", "Reject", "build_index", "fault"]
 Array = np.ndarray[Any, Any]
 
 PIECE = 1 << 20  # bytes looked at together
-LONGEST = 16 << 20  # bytes of a line at most
+LONGEST = 32 << 20  # twice the bytes of a line, at most
 BLOCK = 1 << 20  # bytes of a block of rows, about
 REJECTS = 1_000_000  # rows that may be set aside
 TEXT = np.dtype("U")  # as wide as the widest
@@ -81,28 +81,27 @@ class _Builder:
         self.rejected: list[int] = []
         self.lines: int | None = None  # before the rows; counted when an error asks
 
-    def pieces(self) -> Iterator[tuple[int, bytes]]:
+    def pieces(self) -> Iterator[tuple[int, bytearray]]:
         """Yield the text in whole rows, and where each piece begins."""
-        start = self.dialect.start
-        held, at = b"", start
-        while at < self.source.size or held:
-            more = self.source.read(at, at + PIECE)
-            at += len(more)
-            piece, ended = held + more, at >= self.source.size
-            if ended and piece and not piece.endswith(self.dialect.newline):
+        start, length = self.dialect.start, PIECE
+        while start < self.source.size:
+            piece = self.source.buffer(start, start + length)
+            ended = start + len(piece) >= self.source.size
+            if ended and not piece.endswith(self.dialect.newline):
                 piece += self.dialect.newline
             cut = len(piece) if ended else self._cut(piece)
-            if cut:
-                yield start, piece[:cut]
-            start, held = start + cut, piece[cut:]
-            if len(held) > LONGEST:
-                raise TextError(
-                    f"{self.path}: the row at byte {start} has more than {LONGEST >> 20} MiB; is a quote open?"
-                )
-            if ended:
-                return
+            if not cut:
+                length *= 2
+                if length > LONGEST:
+                    raise TextError(
+                        f"{self.path}: the row at byte {start} has more than {LONGEST >> 21} MiB; is a quote open?"
+                    )
+                continue
+            del piece[cut:]
+            yield start, piece
+            start, length = start + cut, PIECE
 
-    def _cut(self, piece: bytes) -> int:
+    def _cut(self, piece: bytearray) -> int:
         """Return the end of the last whole row."""
         dialect = self.dialect
         end = piece.rfind(dialect.newline) + 1
@@ -111,14 +110,14 @@ class _Builder:
             return end
         if dialect.comments and dialect.comments.encode() in piece:
             last = 0
-            for line in dialect.lines(piece):
+            for line in dialect.lines(bytes(piece)):
                 last = line.start
             return last
         while end and piece.count(quote, 0, end) % 2:
             end = piece.rfind(dialect.newline, 0, end - 1) + 1
         return end
 
-    def starts(self, piece: bytes) -> Array:
+    def starts(self, piece: bytearray) -> Array:
         """Return where in ``piece`` rows begin."""
         dialect = self.dialect
         if dialect.pattern:
@@ -133,7 +132,7 @@ class _Builder:
             if not ends.size or ends[-1] != body.size - 1:
                 slow = True
         if slow:
-            return np.array([line.start for line in dialect.lines(piece)], np.int64)
+            return np.array([line.start for line in dialect.lines(bytes(piece))], np.int64)
         starts = np.concatenate([[0], ends[:-1] + 1])
         if (body.take(starts) <= 32).any():  # some may be blank
             solid = body > 32
@@ -143,29 +142,32 @@ class _Builder:
             starts = starts[solid]
         return starts
 
-    def check(self, start: int, piece: bytes, rows: int) -> None:
+    def check(self, start: int, piece: bytearray, rows: int) -> None:
         """Look whether the columns hold what they should; note rows that do not."""
         if self._surely_floats(piece, rows):
             return
+        whole = bytes(piece)
         while True:
             try:
-                values = read_rows(piece, self.dialect, self.columns)
+                values = read_rows(whole, self.dialect, self.columns)
             except BadRow as bad:
-                if not self._promote(bad, piece):
-                    self._set_aside(start, piece, bad)
+                if not self._promote(bad, whole):
+                    self._set_aside(start, whole, bad)
                     return
                 continue
             self._note(values)
             return
 
-    def _surely_floats(self, piece: bytes, rows: int) -> bool:
+    def _surely_floats(self, piece: bytearray, rows: int) -> bool:
         dialect = self.dialect
         if self.reject or dialect.delimiter is None or dialect.pattern or dialect.widths:
             return False
         if any(column.dtype.kind != "f" for column in self.columns) or dialect.words.decimal != ".":
             return False
         delimiter = dialect.delimiter.encode()
-        found = np.count_nonzero(np.frombuffer(piece, np.uint8) == delimiter[0])  # bytes.count is slow where it finds much
+        found = np.count_nonzero(
+            np.frombuffer(piece, np.uint8) == delimiter[0]
+        )  # bytes.count is slow where it finds much
         return found == rows * (dialect.columns - 1) and not piece.translate(None, FLOAT_BYTES + delimiter)
 
     def _note(self, values: list[Array]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkarr.formats.text_arrow import LEAST, floats_by_arrow
 from chunkarr.formats.text_dialect import Dialect
 from chunkarr.formats.text_fields import Irregular, divide
 from chunkarr.formats.text_numbers import DOT, Fields, read_numbers, to_floats, to_integers
@@ -96,6 +97,10 @@ def _together(piece: bytes, dialect: Dialect, columns: Sequence[Column]) -> list
     """Return the values of ``columns``; ValueError if a field has none."""
     if not piece:
         return [np.empty(0, column.dtype) for column in columns]
+    if len(piece) >= LEAST and dialect.delimiter and not (dialect.widths or dialect.pattern):
+        every = _by_arrow(piece, dialect, columns)
+        if every is not None:
+            return every
     table = divide(piece.replace(b"\r", b"\n") if dialect.newline == b"\r" else piece, dialect)
     places = [column.place for column in columns]
     order = sorted(set(places))
@@ -104,6 +109,16 @@ def _together(piece: bytes, dialect: Dialect, columns: Sequence[Column]) -> list
         values = _values(table.take(tuple(order)), columns[0].dtype, dialect).reshape(table.rows, len(order))
         return [values[:, order.index(place)] for place in places]
     return [_values(table.take((column.place,)), column.dtype, dialect) for column in columns]
+
+
+def _by_arrow(piece: bytes, dialect: Dialect, columns: Sequence[Column]) -> list[Array] | None:
+    """Return columns of doubles as pyarrow reads them, if it is there and can."""
+    if dialect.newline != b"\n" or dialect.words.decimal != "." or any(c.dtype != np.float64 for c in columns):
+        return None
+    use = [column.place for column in columns]
+    assert dialect.delimiter is not None, "the caller has looked"
+    found = floats_by_arrow(piece, dialect.delimiter, dialect.columns, use) if len(set(use)) == len(use) else None
+    return None if found is None else [found[:, k].astype(c.dtype, copy=False) for k, c in enumerate(columns)]
 
 
 def _values(fields: Fields, dtype: np.dtype[Any], dialect: Dialect) -> Array:

@@ -58,9 +58,13 @@ class TextBytes:
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from ``start`` to ``stop`` or the end."""
+        return bytes(self.buffer(start, stop))
+
+    def buffer(self, start: int, stop: int) -> bytearray:
+        """Return the bytes from ``start`` to ``stop`` or the end, to be changed."""
         buffer = bytearray(max(0, min(stop, self.size) - start))
         self.source.read_into(buffer, start)
-        return bytes(buffer)
+        return buffer
 
 
 def open_bytes(path: str, encoding: str | None) -> TextBytes:
