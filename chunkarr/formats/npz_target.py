@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from chunkarr import fsio
-from chunkarr.errors import GridError, OptionError, UnsafeInputError, UnsupportedError
+from chunkarr.errors import GridError, MissingChunkError, OptionError, UnsafeInputError, UnsupportedError
 from chunkarr.formats import journal
 from chunkarr.formats.contract import Target
 from chunkarr.formats.flat import Order, check_block, check_order, check_shape
@@ -224,7 +224,9 @@ class NpzTarget(Target):
         self._padding = b"" if level else _padding(owner.end + len(self._entry.local(b"")) + len(first))
         self._begin = owner.end + len(self._entry.local(self._padding))
         owner.file.write_at(first, self._begin)
-        self._boxes = Sequencer(owner.file, self._begin + len(first), owner.path)
+        self._values = self._begin + len(first)
+        self._boxes = Sequencer(owner.file, self._values, owner.path)
+        self._stored: dict[int, tuple[int, int]] = {}  # of boxes that were written: CRC-32, bytes
 
     def __reduce__(self) -> NoReturn:
         raise UnsupportedError(f"{self.path}: an npz file is written by the process that created it only; use threads")
@@ -242,7 +244,21 @@ class NpzTarget(Target):
             part = block[region_key(box, region)]
             raw = fsio.bytes_of(np.ascontiguousarray(part.T if self.order == "F" else part))
             check = zlib.crc32(raw), region_size(box) * self.dtype.itemsize
-            self._boxes.put(self._number(index), _deflate(raw, self._level) if self._level else raw, check)
+            number = self._number(index)
+            if self._level:
+                self._boxes.put(number, _deflate(raw, self._level), check)
+            else:  # where it lies is known
+                self._owner.file.write_at(raw, self._values + self._offset(box))
+                self._stored[number] = check
+
+    def _offset(self, box: Region) -> int:
+        """Return the bytes of the elements before ``box``, in the file's order."""
+        place = 0
+        for (first, _), n in zip(
+            *((box[::-1], self.shape[::-1]) if self.order == "F" else (box, self.shape)), strict=True
+        ):
+            place = place * n + first
+        return place * self.dtype.itemsize
 
     def _number(self, index: tuple[int, ...]) -> int:
         """Return which box in the file's order is at ``index`` of the grid."""
@@ -268,12 +284,17 @@ class NpzTarget(Target):
             raise RuntimeError(f"{self.path}: a target is committed or aborted once")
         if self._blank:
             for index in self.grid.touching(tuple((0, n) for n in self.shape)):
-                if self._number(index) not in self._boxes.parts:
+                if self._number(index) not in self._boxes.parts and self._number(index) not in self._stored:
                     box = self.grid.region(index)
                     self.write(box, np.zeros(region_shape(box), self.dtype), np.empty(0, np.uint8))
-        parts = self._boxes.in_order(self.grid.size if prod(self.shape) else 0)
-        check = reduce(lambda so_far, part: combine(so_far, *part.note), parts, self._header_check)
-        end = self._boxes.end
+        count = self.grid.size if prod(self.shape) else 0
+        if self._level:
+            sums, end = [part.note for part in self._boxes.in_order(count)], self._boxes.end
+        elif len(self._stored) < count:
+            raise MissingChunkError(f"{self.path}: {count - len(self._stored)} of {count} boxes were not written")
+        else:
+            sums, end = [self._stored[number] for number in range(count)], self._begin + self._size
+        check = reduce(lambda so_far, box: combine(so_far, *box), sums, self._header_check)
         if self._level:
             self._owner.file.write_at(LAST, end)
             end += len(LAST)
