@@ -55,6 +55,17 @@ def members(path: str) -> list[Member]:
     ------
     FormatError
         If it is not a whole MATLAB file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = os.path.join(directory, "a.mat")
+    ...     target = create(path, (2, 3), "<f8", member="x")
+    ...     target.write(((0, 2), (0, 3)), np.ones((2, 3)), np.empty(0, np.uint8))
+    ...     target.commit()
+    ...     members(path)
+    [Member(name='x', shape=(2, 3), dtype=dtype('float64'), note='')]
     """
     path = os.fspath(path)
 
@@ -90,6 +101,20 @@ def open(  # noqa: A001 - every format has an `open`
         If the file is not a whole MATLAB file, or has no such array.
     UnsupportedError
         If what has this name is no array that chunkarr reads.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = os.path.join(directory, "a.mat")
+    ...     target = create(path, (2, 3), ">i2", version="6")
+    ...     target.write(((0, 2), (0, 3)), np.arange(6, dtype=">i2").reshape(2, 3), np.empty(100, np.uint8))
+    ...     target.commit()
+    ...     a = open(path, member="data")
+    ...     out = np.empty((2, 1), a.dtype)
+    ...     a.read(((0, 2), (1, 2)), out, np.empty(1000, np.uint8))
+    >>> a.shape, out.tolist()
+    ((2, 3), [[1], [4]])
     """
     path = os.fspath(path)
     access = check_access(path, mode, durability, timeout)
@@ -154,7 +179,7 @@ def create(
     dtype: Any,
     *,
     member: str = "data",
-    version: str | None = None,
+    version: str | float | None = None,
     codec: str | None = None,
     overwrite: bool = False,
     durability: fsio.Durability = "full",
@@ -192,17 +217,17 @@ def create(
     whole = check_shape(path, shape, kind, OptionError)
     check_name(path, member)
     check_kind(path, kind)
-    version = version or _version_for(whole, kind, codec)
-    if version == "6":
+    chosen = _version_for(whole, kind, codec) if version is None else str(version).removesuffix(".0")
+    if chosen == "6":
         if codec not in (None, "none"):
             raise OptionError(f'{path}: codec {codec!r} is not for version "6", which compresses nothing')
         return FlatMatTarget(path, member, whole, kind, overwrite=overwrite, durability=durability)
-    if version == "7.3":
+    if chosen == "7.3":
         made: Target = import_module(f"{HDF5}_target").Mat73Target(
             path, member, whole, kind, codec=codec or "gzip", overwrite=overwrite, durability=durability
         )
         return made
-    if version != "7":
+    if chosen != "7":
         raise OptionError(f'{path}: version is "6", "7" or "7.3", not {version!r}')
     if kind.kind == "U":
         raise UnsupportedError(f'{path}: text is written uncompressed only, as version "6"')

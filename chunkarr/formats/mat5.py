@@ -307,7 +307,7 @@ def _block(variable: Variable, at: int, count: int) -> tuple[Block, int]:
 def numbers(variable: Variable, name: str) -> Layout:
     """Return where the numbers of a variable lie."""
     count, blocks, at = prod(variable.dims), list[Block](), variable.at
-    if count or variable.stop > at:
+    if count:
         for _ in range(2 if variable.is_complex else 1):
             block, at = _block(variable, at, count)
             blocks.append(block)

@@ -158,7 +158,8 @@ class MatStored(FileStored):
                 if target.dtype == bool:
                     np.not_equal(values, 0, out=target)
                 else:
-                    np.copyto(target, values, casting="unsafe")
+                    with np.errstate(all="ignore"):  # what MATLAB would not have written
+                        np.copyto(target, values, casting="unsafe")
 
     def _read_block(self, block: Block, region: Region, out: Array, scratch: Array) -> None:
         dims = self.layout.dims

@@ -40,7 +40,8 @@ def decode_units(units: Array) -> Array:
     ['Hi', '😀']
     """
     shape = units.shape
-    codes = np.ascontiguousarray(units.astype("<u4", order="C", casting="unsafe"))
+    with np.errstate(invalid="ignore"):  # version 4 has characters that are doubles, perhaps NaN
+        codes = np.ascontiguousarray(units.astype("<u4", order="C", casting="unsafe"))
     if units.dtype.kind == "i":
         codes &= (1 << 8 * units.dtype.itemsize) - 1
     odd = ((codes >= 0xD800) & (codes < 0xE000)) | (codes > 0x10FFFF)

@@ -290,8 +290,9 @@ def test_what_matlab_has_no_class_for_is_refused_before_anything_is_written(tmp_
             mat.create(path, (1 << 29,), "f8", version=version)
     with pytest.raises(OptionError, match="letters"):
         mat.create(path, (3,), "f8", member="1x")
-    with pytest.raises(OptionError, match="version is"):
-        mat.create(path, (3,), "f8", version="5")
+    for version in ("5", 6.5, "7.30"):
+        with pytest.raises(OptionError, match="version is"):
+            mat.create(path, (3,), "f8", version=version)
     with pytest.raises(OptionError, match="codec"):
         mat.create(path, (3,), "f8", codec="blosc")
     assert os.listdir(tmp_path) == []
@@ -380,6 +381,16 @@ def test_no_matlab_file_is_told_so(tmp_path: Path) -> None:
         (tmp_path / "a.mat").write_bytes(content)
         with pytest.raises(FormatError, match=reason):
             ca.open(str(tmp_path / "a.mat"))
+
+
+def test_text_and_integers_stored_as_doubles_may_be_anything(tmp_path: Path) -> None:
+    odd = np.array([[65.0, np.nan, -1.0, 1e300, 66.0]])
+    (tmp_path / "a.mat").write_bytes(struct.pack("<5i", 1, 1, 5, 0, 2) + b"t\0" + odd.tobytes())
+    (line,) = load(str(tmp_path / "a.mat"), "t").tolist()
+    assert line[0] == "A"
+    assert line[-1] == "B"
+    path = file_of(tmp_path, matrix(10, element(9, odd.tobytes()), dims=(1, 5)))
+    assert load(path)[0, [0, 4]].tolist() == [65, 66]
 
 
 def test_a_flipped_byte_of_a_compressed_variable_is_found(tmp_path: Path) -> None:
