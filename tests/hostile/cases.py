@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy.io
+import scipy.sparse
 
 import chunkarr as ca
 
@@ -58,14 +63,6 @@ def make_raw(folder: str) -> None:
     numbers("<i4").tofile(folder + "/a.raw")
 
 
-def make_fortran(folder: str) -> None:
-    """Make a file of Fortran records."""
-    record = numbers("<f8", (12,)).tobytes()
-    mark = len(record).to_bytes(4, "little")
-    with open(folder + "/a.dat", "wb") as file:
-        file.write((mark + record + mark) * 5)
-
-
 def make_packed(folder: str) -> None:
     """Make packed integers."""
     ca.save(folder + "/a.packed", numbers("u2"), layout="raw12")
@@ -107,6 +104,108 @@ def make_hdf5(folder: str) -> None:
         file.create_dataset("x", data=numbers(), chunks=(3, 5), maxshape=(None, None))
 
 
+def make_fortran(folder: str) -> None:
+    """Make a file of Fortran records."""
+    record = numbers("<f8", (12,)).tobytes()
+    mark = len(record).to_bytes(4, "little")
+    with open(folder + "/a.dat", "wb") as file:
+        file.write((mark + record + mark) * 5)
+
+
+def make_npz(folder: str) -> None:
+    """Make npz files, stored and deflated."""
+    np.savez(folder + "/a.npz", a=numbers(), b=np.asfortranarray(numbers(">i2")), r=RECORDS)
+    np.savez_compressed(folder + "/b.npz", a=numbers(), b=numbers("u1"))
+
+
+def take_npy(content: bytes) -> bytes:
+    """Return the first member of an npz file."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        return file.read(file.namelist()[0])
+
+
+def put_npy(content: bytes, member: bytes) -> bytes:
+    """Return an npz file with another first member, all checksums being right."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as file, zipfile.ZipFile(out, "w") as made:
+        first, *rest = file.infolist()
+        made.writestr(first.filename, member, first.compress_type)
+        for info in rest:
+            made.writestr(info.filename, file.read(info), info.compress_type)
+    return out.getvalue()
+
+
+def make_mat4(folder: str) -> None:
+    """Make MATLAB files of version 4."""
+    scipy.io.savemat(folder + "/a.mat", {"x": numbers(), "t": "text", "z": numbers() * 1j}, format="4")
+
+
+MATLAB = {
+    "x": numbers(),
+    "i": numbers("i2"),
+    "t": np.array(["ab", "cd"]),
+    "c": np.array([numbers("u1"), "text"], object),
+    "s": {"a": numbers("f4"), "b": {"deep": 1.0}},
+    "z": numbers() * 1j,
+    "l": numbers() > 5,
+    "sparse": scipy.sparse.csc_array(np.eye(4)),
+}
+
+
+def make_mat5(folder: str) -> None:
+    """Make a MATLAB file of version 6, not compressed."""
+    scipy.io.savemat(folder + "/a.mat", MATLAB)
+
+
+def make_mat7(folder: str) -> None:
+    """Make a MATLAB file of version 7, compressed."""
+    scipy.io.savemat(folder + "/a.mat", MATLAB, do_compression=True)
+
+
+def make_mat73(folder: str) -> None:
+    """Make a MATLAB file of version 7.3."""
+    ca.save(folder + "/a.mat", numbers(), version="7.3")
+
+
+def take_mat7(content: bytes) -> bytes:
+    """Return the first compressed variable of a MATLAB file, decompressed."""
+    size = int.from_bytes(content[132:136], "little")
+    return zlib.decompress(content[136 : 136 + size])
+
+
+def put_mat7(content: bytes, variable: bytes) -> bytes:
+    """Return the MATLAB file with another first variable."""
+    size = int.from_bytes(content[132:136], "little")
+    packed = zlib.compress(variable)
+    return content[:132] + len(packed).to_bytes(4, "little") + packed + content[136 + size :]
+
+
+def make_text(folder: str) -> None:
+    """Make text files: numbers, records, quotes, dates, compressed ones."""
+    rows = [f"{i},{i / 7},{i * 1e300},name {i}" for i in range(50)]
+    texts = {
+        "a.csv": "n,x,y,name\n" + "\n".join(rows),
+        "b.tsv": "\n".join(f"{i}\t{i + 1}" for i in range(60)),
+        "c.txt": "# comment\n" + "\n".join(f" {i:4d}  {i * 1.5:8.3f}" for i in range(60)),
+        "d.csv": "t,v\n" + "\n".join(f'2024-01-{i:02d},"{i}"' for i in range(1, 29)),
+    }
+    for name, text in texts.items():
+        with open(f"{folder}/{name}", "w") as file:
+            file.write(text)
+    with gzip.open(folder + "/e.csv.gz", "wt") as file:
+        file.write(texts["a.csv"])
+
+
+def take_gzip(content: bytes) -> bytes:
+    """Return what gzip packed; any other file as it is."""
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+
+
+def put_gzip(content: bytes, text: bytes) -> bytes:
+    """Pack it again."""
+    return gzip.compress(text) if content[:2] == b"\x1f\x8b" else text
+
+
 CASES: tuple[Case, ...] = (
     Case("npy", make_npy),
     Case("raw", make_raw, {"dtype": "<i4", "shape": (-1, 10)}),
@@ -116,6 +215,12 @@ CASES: tuple[Case, ...] = (
     Case("zarr", make_zarr),
     Case("zarr-foreign", make_foreign_zarr),
     Case("hdf5", make_hdf5, {"isolate": True}),
+    Case("npz", make_npz, inner=Inner(take_npy, put_npy)),
+    Case("mat4", make_mat4),
+    Case("mat5", make_mat5),
+    Case("mat7", make_mat7, inner=Inner(take_mat7, put_mat7)),
+    Case("mat73", make_mat73, {"isolate": True}),
+    Case("text", make_text, inner=Inner(take_gzip, put_gzip)),
 )
 
 
