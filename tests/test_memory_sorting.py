@@ -136,6 +136,21 @@ def lexsort(a, _, out):
     np.lexsort((a, a > 0)).save(f"{out}/x.npy")
 
 
+def gather(a, _, out):
+    """Read by as many indices as there are elements, in no order."""
+    a[(a * a.size).astype("i8")].save(f"{out}/x.npy")
+    found = np.load(f"{out}/x.npy", mmap_mode="r")
+    values = np.load(a.path, mmap_mode="r")
+    places = np.linspace(0, a.size - 1, 1000).astype(np.intp)
+    assert (found[places] == values[(values[places] * a.size).astype("i8")]).all()
+
+
+def sort_table(a, _, out):
+    a[a[:, 1].argsort()].save(f"{out}/x.npy")
+    found = np.load(f"{out}/x.npy", mmap_mode="r")
+    assert (np.diff(found[:: max(1, len(found) // 1000), 1]) >= 0).all()
+
+
 def in_turn(*works):
     """Return the operation that does one after another."""
     return lambda a, b, out: [work(a, b, out) for work in works]
@@ -172,6 +187,8 @@ CASES = {
     "partition": Case(partition),
     "masks": Case(masks),
     "lexsort": Case(lexsort, ratio=2),
+    "gather": Case(gather, quick=1),
+    "sort a table": Case(sort_table, shape=(3,)),
     "counting": Case(in_turn(median, quantiles, histogram, figures), quick=4),
     "all in turn": Case(in_turn(argsort, searchsorted, unique, isin, sort_in_place), ascending, ratio=2, quick=1),
 }
