@@ -112,6 +112,20 @@ def test_info_of_raw_records(command, tmp_path):
     assert (record["shape"], record["dtype"], record["format"]) == ([6, 5], ">u2", "raw")
 
 
+def test_info_lists_what_a_file_of_several_arrays_holds(command, tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, counts=np.zeros((3, 4), "u2"), t=np.zeros(3))
+    code, out, _ = command("info", path)
+    assert code == 0
+    assert "2 members" in out
+    assert "counts  3 × 4 uint16" in out
+    record = json.loads(command("info", path, "--json")[1])
+    assert record["members"][1] == {"name": "t", "shape": [3], "dtype": "<f8", "note": record["members"][1]["note"]}
+    assert json.loads(command("info", f"{path}::t", "--json")[1])["shape"] == [3]
+    np.savez(path, t=np.zeros(3))
+    assert json.loads(command("info", path, "--json")[1])["shape"] == [3]
+
+
 def test_info_of_records_in_json(command, tmp_path):
     np.save(tmp_path / "r.npy", np.zeros(3, [("x", "<f8"), ("n", ">i4")]))
     record = json.loads(command("info", tmp_path / "r.npy", "--json")[1])
