@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -58,6 +59,7 @@ class Stored(ABC):
     path: str  # where it lies; "" for arrays in memory
     cacheable: bool = True  # whether decoded chunks may be kept from one small read to the next
     portable: bool = True  # whether other processes can read it, too
+    options: Mapping[str, Any] = MappingProxyType({})  # what says to `open` all that was guessed of the file
     writable: bool = False  # whether it was opened "r+", so that `update` is offered
 
     @abstractmethod
