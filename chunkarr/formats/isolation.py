@@ -208,8 +208,8 @@ def dtype_as_json(dtype: np.dtype[Any]) -> Any:
 def dtype_of_json(value: Any) -> np.dtype[Any]:
     """Return the dtype that JSON stands for; never one of Python objects.
 
-    >>> dtype_of_json([["<f8", [2]], [3]]).shape
-    (3, 2)
+    >>> dtype_of_json(["<f8", [3]])
+    dtype(('<f8', (3,)))
 
     Raises
     ------
