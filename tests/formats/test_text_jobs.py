@@ -1,0 +1,102 @@
+"""Texts on the command line, and conversions of them that are killed and go on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import chunkarr as ca
+from chunkarr.cli import run
+from tests.oracle import same
+
+
+@pytest.fixture
+def command(capsys):
+    """Return what runs one command line in this process: (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        code = run.run([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+GUESSED = {
+    "a.csv": "a;b\n1,5;2\n3;4,25\n",
+    "b.csv": "n,word\n1,x\n2,y z\n",
+    "c.csv": "time,speed\n(s),(m/s)\n1,2\n3,4\n5,6\n",
+    "d.txt": " 1 2\n 3  4\n",
+    "e.csv": '"1,234","2"\n"5,678","3"\n',
+}
+
+
+@pytest.mark.parametrize("name", GUESSED)
+def test_info_prints_the_command_that_does_what_was_guessed(command, tmp_path, name):
+    path = tmp_path / name
+    path.write_text(GUESSED[name])
+    code, out, _ = command("info", path)
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith("guessed"))
+    words = shlex.split(line.removeprefix("guessed"))
+    assert words[:2] == ["chunkarr", "convert"]
+    target = tmp_path / "out.zarr"
+    code, _, err = command(*[str(target) if word == "OUTPUT" else word for word in words[1:]], "--quiet")
+    assert (code, err) == (0, "")
+    expected = ca.open(path)
+    found = ca.open(target)
+    assert found.dtype == expected.dtype
+    assert found.compute().tolist() == expected.compute().tolist()
+
+
+def test_a_bad_field_is_one_line_and_can_be_set_aside(command, tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("1,2\n3,x\n4,5\n")
+    code, _, err = command("convert", path, tmp_path / "x.npy", "--dtype", "f8")
+    assert code == 1
+    assert err.strip() == f'chunkarr: error: {path}:2:2: in column 2: "x" is not a number'
+    assert os.listdir(tmp_path) == ["x.csv"]
+    code, _, _ = command("convert", path, tmp_path / "x.npy", "--dtype", "f8", "--rejects", tmp_path / "bad.csv")
+    assert code == 0
+    same(np.load(tmp_path / "x.npy"), np.array([[1.0, 2.0], [4.0, 5.0]]))
+    assert (tmp_path / "bad.csv").read_text().splitlines()[-1] == "3,x"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the kill is of POSIX")
+@pytest.mark.parametrize("name", ["x.zarr", "x.npy"])
+def test_a_killed_conversion_goes_on_where_it_was(tmp_path, name):
+    table = np.random.default_rng(0).normal(size=(300_000, 5))
+    ca.savetxt(tmp_path / "x.csv", table, fmt=None, delimiter=",")
+    code = """
+        import os, signal, sys
+        import chunkarr as ca
+        from chunkarr.engine import resuming
+        from chunkarr.formats.text import TextStored
+        resuming.BATCH_BYTES = 1 << 18
+        read, count = TextStored._read_block, 0
+
+        def counted(*arguments):
+            global count
+            count += 1
+            if count == 28:
+                os.kill(os.getpid(), signal.SIGKILL)
+            read(*arguments)
+
+        TextStored._read_block = counted
+        with ca.config.set(workers=1):
+            ca.convert(sys.argv[1], sys.argv[2], resume=True)
+    """
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    arguments = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "x.csv"), str(tmp_path / name)]
+    assert subprocess.run(arguments, cwd=root, check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / name).exists()
+    report = ca.convert(tmp_path / "x.csv", tmp_path / name, resume=True)
+    assert 0 < report.resumed < table.nbytes
+    same(ca.open(tmp_path / name).compute(), table)
+    assert sorted(os.listdir(tmp_path)) == ["x.csv", name]
