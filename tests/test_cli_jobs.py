@@ -9,7 +9,7 @@ import pytest
 
 import chunkarr as ca
 from chunkarr.cli import run
-from chunkarr.cli.formats import UNSAID
+from chunkarr.cli.formats import UNSAID, WORDS
 from chunkarr.formats.table import FORMATS
 from tests.oracle import same
 
@@ -172,3 +172,28 @@ def test_options_of_all_formats_are_flags(command, name):
     for row in FORMATS:
         for option in set(row.open_options) - set(UNSAID):
             assert f"--{option.replace('_', '-')}" in out
+
+
+def test_every_option_is_said_in_words():
+    options = {name for row in FORMATS for name in (*row.open_options, *row.create_options)} - set(UNSAID)
+    assert options <= set(WORDS)
+    assert set(WORDS) - options == {"format"}
+
+
+def test_text_on_the_command_line(command, tmp_path):
+    (tmp_path / "t.csv").write_text("a;b;c\n1,5;x;3\nNA;y;4\n")
+    line = "convert t.csv t.npy --delimiter ; --decimal , --missing NA,none --usecols a,c --dtype f8"
+    assert command(line)[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "t.npy"), [[1.5, 3], [np.nan, 4]])
+    assert command("convert t.npy t.tsv --delimiter \\t")[0] == 0
+    assert (tmp_path / "t.tsv").read_text().splitlines() == ["1.5\t3.0", "nan\t4.0"]
+
+
+def test_records_said_as_a_structure_of_c(tmp_path, capsys):
+    values = np.array([(1, 2.5), (3, 4.5)], [("n", "<i4"), ("x", "<f4")])
+    values.tofile(tmp_path / "a.raw")
+    arguments = ["convert", str(tmp_path / "a.raw"), str(tmp_path / "a.npy")]
+    assert run.run([*arguments, "--dtype", "struct { int32_t n; float x; };"]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), values)
+    assert run.run([*arguments, "--dtype", "struct { thing n; };"]) == 2
+    assert "thing" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from chunkarr.cli.options import as_dtype, as_shape
+from chunkarr.cli.options import as_shape
 from chunkarr.formats.table import FORMATS, Format, format_of_new, row_of, split_member
 
 __all__ = ["WORDS", "Word", "as_value", "deal", "fitting", "format_flags", "pairs", "source_flags", "takes"]
@@ -60,6 +60,33 @@ def _as_columns(text: str) -> Any:
     return tuple(int(word) if word.lstrip("-").isdecimal() else word for word in words)
 
 
+def _as_words(text: str) -> Any:
+    """Return words with commas between them, or the only one.
+
+    >>> _as_words("NA,-999"), _as_words("fill")
+    (('NA', '-999'), 'fill')
+    """
+    return tuple(text.split(",")) if "," in text else text
+
+
+def _as_record(text: str) -> Any:
+    """Return a dtype, which may be said as a structure of C; never one of Python objects.
+
+    >>> _as_record(">u2"), _as_record("struct { int32_t n; double x[2]; };").names
+    (dtype('>u2'), ('n', 'x'))
+    """
+    from chunkarr.errors import OptionError
+    from chunkarr.formats.record_types import record_type
+
+    try:
+        dtype = record_type(text)
+    except OptionError as error:
+        raise ValueError(str(error)) from error
+    if dtype.hasobject:
+        raise ValueError(f"{text!r} holds Python objects; chunkarr reads and writes none")
+    return dtype
+
+
 @dataclass(frozen=True)
 class Word:
     """How an option is said on the command line."""
@@ -71,11 +98,44 @@ class Word:
 
 WORDS: dict[str, Word] = {
     "format": Word("The format of the file, where it does not tell.", str, "NAME"),
-    "dtype": Word("Element type.", as_dtype, "DTYPE"),
+    "dtype": Word("Element type; a structure of C too.", _as_record, "DTYPE"),
     "shape": Word("Shape; -1 once for what the file holds.", as_shape, "N,N,..."),
     "offset": Word("Bytes before the first element.", metavar="BYTES"),
     "order": Word("C or F: whether the last or the first axis varies fastest.", str, "C|F"),
-    "missing": Word("What is read where something is not there.", as_value),
+    "missing": Word("Words that mean that there is no value; of Zarr what a missing chunk is: fill, error.", _as_words),
+    "delimiter": Word("Character between columns, or whitespace.", _as_text, "CHAR"),
+    "header": Word("Whether the first row has names; 2: the second one has units.", metavar="BOOL|2"),
+    "names": Word("Names of the columns.", _as_columns, "NAME,..."),
+    "usecols": Word("Which columns are read, by place or name.", _as_columns, "COLUMN,..."),
+    "skiprows": Word("Lines before the header or the first row.", metavar="N"),
+    "comments": Word("What begins a comment; empty for none.", _as_text, "CHAR"),
+    "quote": Word("Character around fields; empty for none.", _as_text, "CHAR"),
+    "decimal": Word("Character before decimals.", _as_text, "CHAR"),
+    "thousands": Word("Character between groups of digits.", _as_text, "CHAR"),
+    "encoding": Word("Encoding of the text.", str, "NAME"),
+    "widths": Word("Bytes of each field, where they are fixed.", _as_columns, "N,N,..."),
+    "regexp": Word("Each match is a row, each group a field.", str, "TEXT"),
+    "rejects": Word("A file for rows that are not as they should be.", str, "PATH"),
+    "fmt": Word("How numbers are written, as %.6g.", str, "TEXT"),
+    "newline": Word("What ends a line.", _as_text, "TEXT"),
+    "header_text": Word("What is written before the values.", _as_text, "TEXT"),
+    "footer_text": Word("What is written behind the values.", _as_text, "TEXT"),
+    "layout": Word(
+        "Of packed integers, as raw12; of text: matrix or records; of Zarr: columns or records.", str
+    ),
+    "bits": Word("Bits of each sample.", metavar="N"),
+    "bitorder": Word("Which bit of a byte comes first: little or big.", str),
+    "signed": Word("True: two's complement; offset: offset binary; false: no negative numbers.", metavar="BOOL|offset"),
+    "row_stride": Word("Bytes from row to row.", metavar="BYTES"),
+    "row_align": Word("Rows begin at multiples of it.", metavar="BYTES"),
+    "partial": Word("What becomes of a remainder at the end that is no whole element: error or drop.", str),
+    "footer": Word("Bytes after the last element.", metavar="BYTES"),
+    "stride": Word("Bytes from one record to the next.", metavar="BYTES"),
+    "byteorder": Word("Of the values, instead of what --dtype says: little or big.", str),
+    "markers": Word("Bytes of the markers of a sequential Fortran file: 4 or 8.", metavar="BYTES"),
+    "record": Word("The one record of such a file that is meant.", metavar="N"),
+    "rate": Word("Samples in a second.", metavar="N"),
+    "version": Word("Of MATLAB's format: 6, 7 or 7.3.", str),
     "allow_external": Word("Read other files that the file names: true or false.", metavar="BOOL"),
     "chunks": Word("Shape of the chunks.", as_shape, "N,N,..."),
     "shards": Word("Shape of the shards.", as_shape, "N,N,..."),
@@ -83,6 +143,9 @@ WORDS: dict[str, Word] = {
     "fill_value": Word("Value of elements that were never written."),
     "access": Word("How it will be read: rows, columns or cube.", str),
 }
+
+
+UNKNOWN = Word("An option of the format.")
 
 
 def takes(name: str, *verbs: str) -> list[str]:
@@ -103,7 +166,7 @@ def _names(row: Format, verb: str) -> tuple[str, ...]:
 
 def _flag(name: str, verbs: tuple[str, ...]) -> Callable[[Command], Command]:
     """Return what adds one flag, whose value is read as its word says."""
-    word = WORDS.get(name, Word("An option of the format."))
+    word = WORDS.get(name, UNKNOWN)
 
     def read(_context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
         return None if value is None else _read(word, value, parameter)
@@ -127,7 +190,7 @@ def pairs(_context: click.Context, parameter: click.Parameter, texts: tuple[str,
         name = name.strip().replace("-", "_")
         if not mark or not name:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE", param=parameter)
-        found[name] = _read(WORDS.get(name, Word("")), value, parameter)
+        found[name] = _read(WORDS.get(name, UNKNOWN), value, parameter)
     return found
 
 
