@@ -10,6 +10,7 @@ from bench import (
     bench_small_chunks,
     bench_sort,
     bench_store,
+    bench_text,
     bench_update,
 )
 from bench.harness import Case
@@ -27,6 +28,7 @@ CASES: dict[str, Case] = {
         bench_update,
         bench_sort,
         bench_quantiles,
+        bench_text,
     )
     for case in module.CASES
 }

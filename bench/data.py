@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.harness import Data
 
-__all__ = ["DATASETS", "TINY", "Layout", "cube", "frames", "make", "many", "square", "vector", "wide"]
+__all__ = ["DATASETS", "TINY", "Layout", "cube", "frames", "make", "many", "rows", "square", "vector", "wide"]
 
 TINY = 1 << 16  # bytes of an input in the tests and before the memory is measured
 RECORD = np.dtype([("x", "<f8"), ("place", "<i8")])
@@ -94,6 +94,15 @@ def vector(share: int, dtype: str | np.dtype[Any] = "<f8") -> Sizes:
     return lambda size: Layout((max(64, size // share),), (10**6 if size >= FULL else 1000,), dtype)
 
 
+def rows(size: int) -> Layout:
+    """Return five columns of f8 that take about ``size`` bytes as text: 10 million rows at 1 GB.
+
+    >>> rows(10**9)
+    Layout(shape=(10000000, 5), chunks=(100000, 5), dtype='<f8')
+    """
+    return Layout((max(50, size // 100), 5), (100_000 if size >= FULL else 100, 5))
+
+
 def cube(size: int) -> Layout:
     """Return a cube of f8 of about twice ``size`` bytes.
 
@@ -162,6 +171,17 @@ def _npy(sizes: Sizes, seed: int, values: Values = _normal) -> Maker:
         for rows in _row_blocks(layout):
             target[rows] = values(layout, seed, rows)
         target.flush()
+
+    return write
+
+
+def _csv(source: str) -> Maker:
+    """Return a maker of a text of an npy input, of the shortest numbers that say which doubles they are."""
+
+    def write(data: Data, path: Path) -> None:
+        with path.open("w") as file:
+            for row in data.load(source):
+                file.write(",".join(map(repr, row.tolist())) + "\n")
 
     return write
 
@@ -255,6 +275,8 @@ DATASETS: dict[str, tuple[str | None, Maker]] = {
     "many-32k.zarr": ("many.npy", _zarr("many.npy", many, blosc=True)),
     "many-shards.zarr": ("many.npy", _zarr("many.npy", many, blosc=True, shards=250)),
     "x.npy": (None, _npy(_wide_square, 5)),
+    "rows.npy": (None, _npy(rows, 6, _precise)),
+    "rows.csv": ("rows.npy", _csv("rows.npy")),
     "x-squares.zarr": ("x.npy", _zarr("x.npy", _wide_square, blosc=True)),
     "x-rows.zarr": ("x.npy", _zarr("x.npy", wide, blosc=True)),
     "s100.npy": (None, _npy(vector(10), 7, _precise)),
