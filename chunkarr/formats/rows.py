@@ -138,7 +138,7 @@ FORMATS: tuple[Format, ...] = (
         module="chunkarr.formats.mat",
         open_options=("durability", "timeout"),
         create_options=("version", "codec"),
-        summary="MATLAB: variables of versions 4 to 7.3, x.mat::s/field; written compressed (7) or not (6)",
+        summary="MATLAB: variables of versions 4 to 7.3, x.mat::s/field; written as 7, version= 6 or 7.3",
         by_library=True,
         members=True,
     ),
