@@ -13,15 +13,16 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import h5py
-from h5py import h5d, h5g, h5l, h5o
+from h5py import h5d, h5g, h5l, h5o, h5z
 
 from chunkarr import fsio
 from chunkarr.errors import ChunkarrError, FormatError, UnsafeInputError
 
-__all__ = ["LOCK", "data_sets", "find", "naming", "open_file", "opened"]
+__all__ = ["LOCK", "data_sets", "find", "has_filter", "naming", "open_file", "opened"]
 
 LOCK = threading.RLock()  # one caller in HDF5 at a time
 SOFT_LINKS = 16  # soft links followed on the way to one object
@@ -136,7 +137,18 @@ def find(file: h5py.File, path: str, member: str, *, allow_external: bool = Fals
         here = h5o.open(here, name.encode())
     if not isinstance(here, h5d.DatasetID):
         raise FormatError(f"{path}: {member!r} is not a data set")
+    made = here.get_create_plist()
+    for i in range(made.get_nfilters()):
+        has_filter(made.get_filter(i)[0])
     return here, outside
+
+
+def has_filter(code: int) -> bool:
+    """Say whether the library can undo a filter; those of hdf5plugin are brought in when one is missing."""
+    if not h5z.filter_avail(code):
+        with contextlib.suppress(ImportError):
+            import_module("hdf5plugin")
+    return bool(h5z.filter_avail(code) and h5z.get_filter_info(code) & h5z.FILTER_CONFIG_DECODE_ENABLED)
 
 
 def _link_kind(here: Any, name: str, path: str, member: str) -> int:

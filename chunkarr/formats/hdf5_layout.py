@@ -16,7 +16,7 @@ from h5py import h5a, h5d, h5i, h5p, h5s, h5t, h5z
 
 from chunkarr.errors import FormatError, GenerationChangedError, UnsafeInputError, UnsupportedError
 from chunkarr.formats.flat import Order
-from chunkarr.formats.hdf5_access import LOCK, find, naming, opened
+from chunkarr.formats.hdf5_access import LOCK, find, has_filter, naming, opened
 from chunkarr.formats.hdf5_filters import Filter
 from chunkarr.formats.isolation import ask, dtype_as_json
 from chunkarr.formats.runs import file_generation
@@ -263,10 +263,10 @@ def _filters(made: h5p.PropDCID, where: str) -> tuple[Filter, ...] | None:
             if steps is not None:
                 steps.append(Filter(_BUILT_IN[code], int(values[0]) if values else 0))
             continue
-        if not (h5z.filter_avail(code) and h5z.get_filter_info(code) & h5z.FILTER_CONFIG_DECODE_ENABLED):
+        if not has_filter(code):
             raise UnsupportedError(
                 f"{where}: is compressed with filter {code} ({name.decode(errors='replace')!r}), which is not there; "
-                "'pip install hdf5plugin' and 'import hdf5plugin' bring the usual ones"
+                "pip install 'chunkarr[hdf5plugin]' brings the usual ones"
             )
         steps = None
     return None if steps is None else tuple(steps)
