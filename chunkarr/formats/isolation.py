@@ -106,11 +106,12 @@ def ask(question: dict[str, Any], into: np.ndarray[Any, Any] | None = None, limi
         What the child raised.
     """
     name = question["path"]
+    whole = os.path.abspath(name)  # the child may be in another folder
     with _CHILD.lock:
         process = _CHILD.start()
         deadline = time.monotonic() + SECONDS
         try:
-            answer, rest = _converse(process, question, into, limit, deadline)
+            answer, rest = _converse(process, {**question, "path": whole}, into, limit, deadline)
         except (OSError, EOFError, ValueError, TimeoutError) as error:
             code = None if isinstance(error, TimeoutError) else _ended(process)
             _CHILD.stop()
@@ -122,7 +123,7 @@ def ask(question: dict[str, Any], into: np.ndarray[Any, Any] | None = None, limi
             _CHILD.stop()  # interrupted in the middle of an answer
             raise
     if "error" in answer:
-        raise _error(answer, name)
+        raise _error({**answer, "text": str(answer.get("text", "")).replace(whole, name)}, name)
     return answer.get("value"), rest
 
 

@@ -59,6 +59,16 @@ def test_the_same_values(path, unparsed):
             same(opened[1:3, ::2], values[1:3, ::2])
 
 
+def test_a_path_is_of_the_folder_that_this_process_is_in(path, tmp_path, monkeypatch):
+    same(ca.open(path + "::/plain", isolate=True), VALUES["/plain"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    ca.save("a.h5", np.arange(3))
+    same(ca.open("a.h5", isolate=True), np.arange(3))
+    with pytest.raises(FormatError, match=r"^a\.h5: '/g/none' is not there"):
+        ca.open("a.h5::/g/none", isolate=True)
+
+
 def test_members_are_listed(path, unparsed):
     with ca.config.set(isolate=True):
         listed = list_members(path)
