@@ -95,7 +95,7 @@ def _write_polars(data: Data, out: Path) -> object:
 
 def _write_pyarrow(data: Data, out: Path) -> object:
     import pyarrow as pa  # type: ignore[import-untyped]
-    from pyarrow import csv  # type: ignore[import-untyped]
+    from pyarrow import csv
 
     values = np.load(data.path("rows.npy"))
     table = pa.table({str(k): values[:, k] for k in range(values.shape[1])})

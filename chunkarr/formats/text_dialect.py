@@ -16,6 +16,7 @@ from chunkarr.formats.text_words import Words
 __all__ = ["BLANKS", "Dialect", "Line"]
 
 BLANKS = b" \t"
+_BLANK = re.compile(rb"[ \t]+")
 UNIT = b"\x1f"  # between what the groups of a regular expression matched
 
 
@@ -61,27 +62,33 @@ class Dialect:
 
     def lines(self, piece: bytes) -> Iterator[Line]:
         """Yield what of ``piece`` is a row: not blank, not a comment."""
-        quote = self.quote.encode() if self.quote else b""
         number = start = 0
-        held: list[bytes] = []
-        first, first_number, quotes = 0, 0, 0
         while start < len(piece):
-            stop = piece.find(self.newline, start)
-            stop = len(piece) if stop < 0 else stop
-            raw = piece[start:stop]
-            if not held:
-                first, first_number, quotes = start, number, 0
-            held.append(raw)
-            number += 1
-            start = stop + len(self.newline)
-            quotes += raw.count(quote) if quote else 0
-            if quotes % 2 and start < len(piece) and not self._in_comment(held[0]):
-                continue
-            content = self.newline.join(held).removesuffix(b"\r")
-            held = []
-            content = self._uncommented(content)
+            stop = self._end(piece, start)
+            content = self._uncommented(piece[start:stop].removesuffix(b"\r"))
             if content.strip(self._blanks):
-                yield Line(first_number, first, content)
+                yield Line(number, start, content)
+            number += piece.count(self.newline, start, stop) + 1
+            start = stop + len(self.newline)
+
+    def _end(self, piece: bytes, start: int) -> int:
+        """Return where the row that begins at ``start`` ends: not within quotes."""
+
+        def line_end(place: int) -> int:
+            found = piece.find(self.newline, place)
+            return len(piece) if found < 0 else found
+
+        stop, quote = line_end(start), self.quote.encode()
+        if not quote or self._in_comment(piece[start:stop]):
+            return stop
+        inside = piece.count(quote, start, stop) % 2
+        while inside and stop < len(piece):
+            closing = piece.find(quote, stop)
+            if closing < 0:
+                return len(piece)
+            begin, stop = stop, line_end(closing)
+            inside = (inside + piece.count(quote, begin, stop)) % 2
+        return stop
 
     def _in_comment(self, content: bytes) -> bool:
         return bool(self.comments) and content.lstrip().startswith(self.comments.encode())
@@ -92,10 +99,13 @@ class Dialect:
             return content
         if self._in_comment(content):
             return b""
-        for match in self._comment.finditer(content):
-            before = content[: match.start()]
-            if not self.quote or before.count(self.quote.encode()) % 2 == 0:
+        place = 0
+        for k, part in enumerate(content.split(self.quote.encode()) if self.quote else [content]):
+            match = self._comment.search(content, place, place + len(part)) if k % 2 == 0 else None
+            if match is not None:
+                before = content[: match.start()]
                 return before.rstrip(BLANKS) if self.delimiter not in ("\t", " ") else before
+            place += len(part) + 1
         return content
 
     def split(self, content: bytes) -> list[bytes]:
@@ -109,18 +119,15 @@ class Dialect:
         delimiter, quote = self.delimiter.encode() if self.delimiter else None, self.quote.encode()
         if not quote or quote not in content:
             return content.split(delimiter)
-        fields, begin, inside = [], 0, False
-        for place in range(len(content)):
-            byte = content[place : place + 1]
-            if byte == quote:
-                inside = not inside
-            elif not inside and (byte == delimiter if delimiter else byte in (b" ", b"\t")):
-                if delimiter or place > begin:
-                    fields.append(content[begin:place])
-                begin = place + 1
-        if delimiter or begin < len(content):
-            fields.append(content[begin:])
-        return fields
+        fields, parts = [], list[bytes]()
+        for k, part in enumerate(content.split(quote)):
+            pieces = [part] if k % 2 else part.split(delimiter) if delimiter else _BLANK.split(part)
+            parts += (quote, pieces[0]) if k else pieces[:1]
+            for other in pieces[1:]:
+                fields.append(b"".join(parts))
+                parts = [other]
+        fields.append(b"".join(parts))
+        return fields if delimiter else [field for field in fields if field]
 
     def tidy(self, piece: bytes, rejected: frozenset[int] = frozenset()) -> bytes:
         """Return the rows of ``piece`` alone, a line each; those that begin at ``rejected`` are left out."""

@@ -25,7 +25,7 @@ __all__ = ["TEXT", "Index", "Reject", "build_index", "fault"]
 Array = np.ndarray[Any, Any]
 
 PIECE = 1 << 20  # bytes looked at together
-LONGEST = 32 << 20  # twice the bytes of a line, at most
+LONGEST = 4 << 20  # twice the bytes of a line, at most
 BLOCK = 1 << 20  # bytes of a block of rows, about
 REJECTS = 1_000_000  # rows that may be set aside
 TEXT = np.dtype("U")  # as wide as the widest
@@ -113,9 +113,8 @@ class _Builder:
             for line in dialect.lines(bytes(piece)):
                 last = line.start
             return last
-        while end and piece.count(quote, 0, end) % 2:
-            end = piece.rfind(dialect.newline, 0, end - 1) + 1
-        return end
+        outside = _outside(np.frombuffer(piece, np.uint8), quote[0], dialect.newline[0])
+        return int(outside[-1]) + 1 if outside.size else 0
 
     def starts(self, piece: bytearray) -> Array:
         """Return where in ``piece`` rows begin."""
@@ -127,8 +126,7 @@ class _Builder:
         quote = dialect.quote.encode()
         slow = bool(dialect.comments) and dialect.comments.encode() in piece
         if quote and quote in piece and not slow:
-            odd = np.cumsum(body == quote[0]) & 1
-            ends = ends[odd.take(ends) == 0]
+            ends = _outside(body, quote[0], dialect.newline[0])
             if not ends.size or ends[-1] != body.size - 1:
                 slow = True
         if slow:
@@ -237,6 +235,12 @@ class _Builder:
             for column, wide in zip(self.columns, self.wide, strict=True)
         )
         return Index(self.rows, step, offsets, dtypes, np.array(self.rejected, np.uint64), tuple(self.rejects))
+
+
+def _outside(body: Array, quote: int, newline: int) -> Array:
+    """Return where lines end that are not within quotes."""
+    ends = np.flatnonzero(body == newline)
+    return ends[np.searchsorted(np.flatnonzero(body == quote), ends) % 2 == 0]
 
 
 def build_index(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -10,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -347,3 +349,20 @@ def test_a_folder_of_csv_to_an_array_within_a_small_budget(tmp_path):
         ca.convert(path, tmp_path / "t.zarr")
     same(np.load(tmp_path / "t.npy"), table)
     same(ca.open(tmp_path / "t.zarr").compute(), table)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'"' + b"1,2\n" * 2_000_000,
+        b'1,2\n"' + b"#,\n" * 1_000_000,
+        b"1,2\n" + b" " * 3_000_000 + b"1,2\n",
+        b'"' * 3_000_000,
+    ],
+    ids=["open quote", "marks in quotes", "blanks", "quotes"],
+)
+def test_hostile_lines_are_refused_or_read_soon(tmp_path, data):
+    begin = time.perf_counter()
+    with contextlib.suppress(ca.FormatError):
+        ca.open(put(tmp_path, data), dtype="f8").sum()
+    assert time.perf_counter() - begin < 20
