@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench import (
     bench_block_reduce,
     bench_budget,
+    bench_convert,
     bench_elementwise,
     bench_quantiles,
     bench_small_chunks,
@@ -29,6 +30,7 @@ CASES: dict[str, Case] = {
         bench_sort,
         bench_quantiles,
         bench_text,
+        bench_convert,
     )
     for case in module.CASES
 }

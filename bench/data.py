@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.harness import Data
 
-__all__ = ["DATASETS", "TINY", "Layout", "cube", "frames", "make", "many", "rows", "square", "vector", "wide"]
+__all__ = ["DATASETS", "TINY", "Layout", "cube", "frames", "make", "many", "rows", "square", "twelve", "vector", "wide"]
 
 TINY = 1 << 16  # bytes of an input in the tests and before the memory is measured
 RECORD = np.dtype([("x", "<f8"), ("place", "<i8")])
@@ -113,6 +113,11 @@ def cube(size: int) -> Layout:
     return Layout((edge, edge, edge), (2, edge, edge))
 
 
+def twelve(size: int) -> Layout:
+    """Return a vector of as many uint16 as make twice ``size`` bytes at 12 bits each."""
+    return Layout((size // 3 * 4,), (10**6 if size >= FULL else 1000,), "<u2")
+
+
 def _normal(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
     rng = np.random.default_rng([seed, rows.start])
     values = rng.standard_normal((rows.stop - rows.start, *layout.shape[1:]))
@@ -147,6 +152,17 @@ def _tenth(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
 def _spread(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
     """Return as many distinct values as `_tenth`, all over the range of int32."""
     return (_tenth(layout, seed, rows).astype("<u4") * np.uint32(2654435761)).view("<i4")
+
+
+def _decimals(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
+    """Return normal deviates of four decimals, as instruments write them."""
+    return np.asarray(np.rint(_precise(layout, seed, rows) * 1e4) / 1e4)
+
+
+def _samples(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
+    """Return whole numbers of 12 bits."""
+    rng = np.random.default_rng([seed, rows.start])
+    return np.asarray(rng.integers(0, 4096, rows.stop - rows.start), layout.dtype)
 
 
 def _counts(layout: Layout, seed: int, rows: slice) -> np.ndarray[Any, Any]:
@@ -247,6 +263,62 @@ def _parquet(source: str, compression: Literal["lz4", "uncompressed", "zstd"]) -
     return write
 
 
+def _mat(source: str) -> Maker:
+    """Return a maker of a MATLAB file of version 7, the variable deflated by scipy."""
+
+    def write(data: Data, path: Path) -> None:
+        from scipy.io import savemat  # type: ignore[import-untyped]
+
+        savemat(path, {"x": data.load(source)}, do_compression=True)
+
+    return write
+
+
+def _mat73(source: str) -> Maker:
+    """Return a maker of a MATLAB file of version 7.3 as MATLAB writes it: dimensions reversed, gzip of level 3."""
+
+    def write(data: Data, path: Path) -> None:
+        import h5py
+
+        values = data.load(source)
+        across = 64 if data.size >= FULL else 8
+        with h5py.File(path, "w", userblock_size=512) as file:
+            chunks = (across, 2 * across)
+            x = file.create_dataset(
+                "x", values.shape[::-1], "<f8", chunks=chunks, compression="gzip", compression_opts=3
+            )
+            x.attrs["MATLAB_class"] = np.bytes_("double")
+            for start in range(0, x.shape[0], 16 * across):
+                x[start : start + 16 * across] = values[:, start : start + 16 * across].T
+        with open(path, "r+b") as head:
+            head.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+
+    return write
+
+
+def _npz(source: str) -> Maker:
+    """Return a maker of an npz file of one member that is not compressed."""
+
+    def write(data: Data, path: Path) -> None:
+        np.savez(path, a=data.load(source))
+
+    return write
+
+
+def _packed(source: str) -> Maker:
+    """Return a maker of a file of samples of 12 bits, the highest bit first, two in three bytes."""
+
+    def write(data: Data, path: Path) -> None:
+        values = data.load(source)
+        with open(path, "wb") as raw:
+            for start in range(0, len(values), 1 << 20):
+                even, odd = values[start : start + (1 << 20)].reshape(-1, 2).T
+                parts = (even >> 4, (even & 15) << 4 | odd >> 8, odd & 255)
+                raw.write(np.stack(parts, axis=1).astype("u1").tobytes())
+
+    return write
+
+
 def _coarse(size: int) -> Layout:
     layout = many(size)
     return Layout(layout.shape, (layout.chunks[0] * 250,))
@@ -300,6 +372,13 @@ DATASETS: dict[str, tuple[str | None, Maker]] = {
     "tenth.parquet": ("tenth.npy", _parquet("tenth.npy", "uncompressed")),
     "spread.npy": (None, _npy(vector(10, "<i4"), 14, _spread)),
     "spread.parquet": ("spread.npy", _parquet("spread.npy", "uncompressed")),
+    "decimals.npy": (None, _npy(rows, 16, _decimals)),
+    "decimals.csv": ("decimals.npy", _csv("decimals.npy")),
+    "v7.mat": ("a.npy", _mat("a.npy")),
+    "v73.mat": ("a.npy", _mat73("a.npy")),
+    "a.npz": ("a.npy", _npz("a.npy")),
+    "twelve.npy": (None, _npy(twelve, 17, _samples)),
+    "twelve.raw": ("twelve.npy", _packed("twelve.npy")),
 }
 
 

@@ -70,6 +70,8 @@ class Contestant:
     requires: tuple[str, ...] = ()  # modules besides NumPy; the contestant is skipped where one is missing
     target: float | None = None  # its time divided by that of the case's first contestant: at least this
     share: float = 1.0  # part of the work it does; its time is divided by it (extrapolated), its answer not checked
+    head: bool = False  # whether that part is the first rows, so that its answer is checked nevertheless
+    reads: Callable[[int], int] | None = None  # size -> bytes that it may read at most, by calls of the system
     limit: int | None = None  # bytes of anonymous memory it may add at most
     prepare: Run | None = None  # puts what the work changes into the directory, before each run; not timed
     finish: Callable[[Any], object] | None = None  # brings its answer into the form of NumPy's; not timed
@@ -83,6 +85,17 @@ class Contestant:
     def finished(self, answer: object) -> object:
         """Return ``answer`` in the form in which it is compared with NumPy's."""
         return answer if self.finish is None else self.finish(answer)
+
+    def verify(self, answer: object, expected: Oracle, rtol: float) -> None:
+        """Compare ``answer`` with NumPy's, as far as it goes; see `check`."""
+        if self.share == 1:
+            check(self.finished(answer), expected, rtol)
+        elif self.head:
+            found = self.finished(answer)
+            found = np.asarray(_stored(found) if isinstance(found, Path) else found)
+            if not len(found):
+                raise AssertionError("got no rows")
+            check(found, np.asarray(expected[: len(found)]), rtol)
 
     def missing(self) -> list[str]:
         """Return the modules that it needs and that are not installed."""

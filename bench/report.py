@@ -18,7 +18,21 @@ from bench.measure import Measured
 __all__ = ["machine", "record", "rewrite", "table"]
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
-PACKAGES = ("numpy", "dask", "zarr", "zarrs", "blosc2", "tensorstore", "numcodecs", "polars", "duckdb")
+PACKAGES = (
+    "numpy",
+    "dask",
+    "zarr",
+    "zarrs",
+    "blosc2",
+    "tensorstore",
+    "numcodecs",
+    "polars",
+    "duckdb",
+    "pyarrow",
+    "scipy",
+    "h5py",
+    "imagecodecs",
+)
 
 Entry = Mapping[str, Any]
 
@@ -59,6 +73,7 @@ def record(case: Case, size: int, results: list[Measured], load: float) -> dict[
             m.name: {"failure": m.failure}
             if m.failure
             else {"seconds": [round(s, 5) for s in m.seconds], "median": round(m.median, 5), "peak": m.peak}
+            | ({"read": m.read, "reads": reads(size)} if (reads := case.contestant(m.name).reads) else {})
             for m in results
         },
     }
@@ -100,6 +115,9 @@ def _rows(case: Case, entry: Entry) -> list[str]:
             ratio = f"{lead:.2f}" if met else f"**{lead:.2f}**"
             goal = "" if contestant.target is None else f"{contestant.target:g}"
         name = contestant.name if contestant.share == 1 else f"{contestant.name} ({contestant.share:.0%}, extrapolated)"
+        if "read" in got:
+            text = f"{got['read']:,} bytes read of {got['reads']:,}"
+            name += f" ({text})" if got["read"] <= got["reads"] else f" (**{text}**)"
         rows.append(
             f"| {work} | {name} | {_seconds(median)} | {entry['moved'] / median / 1e9:.2f} | {ratio} | {goal} "
             f"| {_memory(got['peak'], contestant.limit)} |"

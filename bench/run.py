@@ -91,7 +91,10 @@ def _show(case: Case, results: list[Measured]) -> None:
             continue
         lead = f"{result.median / first:6.2f} x" if first and result is not results[0] else " " * 8
         spread = f"{min(result.seconds):.3f} - {max(result.seconds):.3f}"
-        print(f"  {result.name:42} {result.median:8.3f} s  {lead}  {spread:>15}  {result.peak / 2**20:6.0f} MiB")
+        print(
+            f"  {result.name:42} {result.median:8.3f} s  {lead}  {spread:>15}  {result.peak / 2**20:6.0f} MiB"
+            + (f"  {result.read} bytes read" if case.contestant(result.name).reads else "")
+        )
     sys.stdout.flush()
 
 
