@@ -240,7 +240,8 @@ class _Builder:
 def _outside(body: Array, quote: int, newline: int) -> Array:
     """Return where lines end that are not within quotes."""
     ends = np.flatnonzero(body == newline)
-    return ends[np.searchsorted(np.flatnonzero(body == quote), ends) % 2 == 0]
+    outside: Array = ends[np.searchsorted(np.flatnonzero(body == quote), ends) % 2 == 0]
+    return outside
 
 
 def build_index(
