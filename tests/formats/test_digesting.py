@@ -22,6 +22,8 @@ from tests.strategies import arrays, chunks_of, dtypes, shapes
 PADDED = np.dtype({"names": ["a", "b"], "formats": ["u1", "<f4"], "offsets": [0, 4], "itemsize": 12})
 NESTED = np.dtype([("flag", "?"), ("inner", [("pair", ">u2", (2, 3)), ("when", ">M8[us]")], (2,)), ("text", "<U3")])
 
+KEEPING = ("npy", "npz", "raw", "zarr", "hdf5")  # formats that hold values of any dtype as they are
+
 
 def by_hand(values):
     """Return the digest as the module describes it, written another way."""
@@ -89,9 +91,9 @@ def test_layout_chunks_and_blocks_do_not_count(data, dtype):
             assert ca.asarray(values[::-1])[::-1].digest() == expected
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if case.format in KEEPING], ids=lambda case: case.name)
 @pytest.mark.parametrize("dtype", [">i2", "<f8", "S3", "<M8[us]", "padded"])
-def test_every_format_has_the_same_digest(case, dtype, tmp_path):
+def test_every_format_that_keeps_a_dtype_has_the_same_digest(case, dtype, tmp_path):
     dtype = PADDED if dtype == "padded" else np.dtype(dtype)
     rng = np.random.default_rng(3)
     for shape in ((), (0, 3), (7, 5, 6)):
