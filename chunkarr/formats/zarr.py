@@ -181,7 +181,7 @@ class Snapshot:
                 raise ForeignChangeError(
                     f"{path}: its metadata are not those that chunkarr wrote: {beyond} is not known; {ADVICE}"
                 ) from None
-            if fingerprint(meta) == root.fingerprint:
+            if fingerprint(meta) == root.fingerprint and root.is_of(meta):
                 return cls(meta, file, Manifest(path, root, change))
             if before == (root.key, change):  # else the array changed between the two looks
                 what = f"shape {meta.shape}, the manifest {root.shape}"

@@ -102,6 +102,10 @@ class Root:
         """Entries of all pages together."""
         return math.prod(self.counts) * self.per_object
 
+    def is_of(self, meta: ArrayMeta) -> bool:
+        """Say whether it counts the chunks that the metadata name."""
+        return (self.shape, self.chunk, self.shard or ()) == (meta.shape, meta.chunk, meta.shard or ())
+
     def first(self, index: Shape) -> int:
         """Return the number of the first entry of the stored object at ``index``."""
         number = 0
@@ -140,6 +144,12 @@ def _unpack(raw: bytes, file: str) -> Root:
         identity, generation, mark, shape, chunk, shard if any(shard) else None,
         bool(flags & _LOOSE), bool(flags & _SOFT), raw[start:-4],
     )  # fmt: skip
+    if (
+        0 in chunk
+        or any(n >= 1 << 63 for n in numbers)
+        or any(s < c or s % c for s, c in zip(root.shard or (), chunk, strict=False))
+    ):
+        raise CorruptChunkError(f"{file}: has shape {shape}, chunks {chunk}, shards {shard}, which cannot be; {ADVICE}")
     if len(root.pages) != 4 * -(-root.entries // PAGE):
         raise CorruptChunkError(
             f"{file}: has {len(root.pages) // 4} pages, its {root.entries} chunks need another number; {ADVICE}"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import scipy.io
 import scipy.sparse
@@ -86,10 +87,32 @@ def make_foreign_zarr(folder: str) -> None:
     """Make Zarr arrays that have no manifest, of versions 2 and 3."""
     import zarr
 
-    for version in (2, 3):
-        name = f"{folder}/v{version}.zarr"
-        made = zarr.create_array(name, shape=(6, 10), chunks=(3, 5), dtype="f8", zarr_format=version)
+    codec = zarr.codecs.BloscCodec(cname="lz4", shuffle="shuffle")
+    ways: dict[str, Any] = {
+        "v2": {"zarr_format": 2},
+        "v3": {},
+        "blosc": {"compressors": [codec]},
+        "gzip": {"compressors": [zarr.codecs.GzipCodec()]},
+        "shards": {"shards": (6, 10), "compressors": [codec]},
+    }
+    for name, how in ways.items():
+        made = zarr.create_array(f"{folder}/{name}.zarr", shape=(6, 10), chunks=(3, 5), dtype="f8", **how)
         made[...] = numbers()
+
+
+def is_sealed(content: bytes) -> bool:
+    """Say whether the last four bytes are the crc32c of what is before."""
+    return google_crc32c.value(content[:-4]) == int.from_bytes(content[-4:], "little")
+
+
+def take_sealed(content: bytes) -> bytes:
+    """Return a chunk or a manifest without its checksum; any other file as it is."""
+    return content[:-4] if is_sealed(content) else content
+
+
+def put_sealed(content: bytes, inner: bytes) -> bytes:
+    """Seal it again."""
+    return inner + google_crc32c.value(inner).to_bytes(4, "little") if is_sealed(content) else inner
 
 
 def make_hdf5(folder: str) -> None:
@@ -212,7 +235,7 @@ CASES: tuple[Case, ...] = (
     Case("raw-fortran", make_fortran, {"dtype": "<f8", "markers": 4}),
     Case("packed", make_packed, {"layout": "raw12", "shape": (-1, 10)}),
     Case("wav", make_wav),
-    Case("zarr", make_zarr),
+    Case("zarr", make_zarr, inner=Inner(take_sealed, put_sealed)),
     Case("zarr-foreign", make_foreign_zarr),
     Case("hdf5", make_hdf5, {"isolate": True}),
     Case("npz", make_npz, inner=Inner(take_npy, put_npy)),
