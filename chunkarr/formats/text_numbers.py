@@ -39,6 +39,8 @@ SPLIT = 134217729.0  # 2**27 + 1: cuts a double in two halves
 UNSURE = 2.0**-100  # relative error of the product, at most
 PLUS, MINUS, DOT, ZERO = b"+-.0"
 
+EXACT = 1 << 53  # integers up to which doubles hold all
+TENS = np.array([float(10**k) for k in range(23)])  # exact
 POW10 = np.array([10**k for k in range(DIGITS + 1)], np.uint64)
 KEEP_LAST = np.array([0] + [(1 << 64) - (1 << (64 - 8 * n)) for n in range(1, 9)], np.uint64)  # the last n bytes of 8
 _LOW = np.uint64(0x000000FF000000FF)
@@ -201,7 +203,11 @@ def to_floats(numbers: Numbers) -> tuple[Array, Array]:
     """Return the nearest doubles, and the indices of those fields for which that is not known."""
     values = numbers.mantissa.astype(np.float64)
     odd = numbers.odd
-    if numbers.exponent.any():
+    least, most = int(numbers.exponent.min(initial=0)), int(numbers.exponent.max(initial=0))
+    if -len(TENS) < least and most <= 0 and int(numbers.mantissa.max(initial=0)) <= EXACT:
+        if least:
+            values /= TENS.take(-numbers.exponent)  # of two exact doubles: one rounding
+    elif least or most:
         far = np.abs(numbers.exponent) > LARGEST
         values, unsure = _scale(values, numbers.mantissa, np.where(far, 0, numbers.exponent))
         odd = odd | unsure | far

@@ -34,6 +34,13 @@ def test_what_python_prints_comes_back_to_the_bit(numbers):
     check([f"{x:.18e}" for x in numbers])
 
 
+@given(st.lists(st.integers(-(2**53), 2**53), min_size=1, max_size=50), st.integers(0, 16))
+def test_few_digits_are_the_nearest(numbers, places):
+    """Those of one text that are all of few digits take a shorter way."""
+    check([f"{n // 10**places}.{n % 10**places:0{places}d}" if places else str(n) for n in map(abs, numbers)])
+    check([f"-{n:.{places}f}" for n in map(abs, numbers)])
+
+
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50))
 def test_doubles_of_any_bits_come_back(patterns):
     numbers = np.array(patterns, "u8").view("f8")
