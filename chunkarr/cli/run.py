@@ -73,7 +73,8 @@ def _isolating() -> AbstractContextManager[Any]:
     """Let files that a C library parses be parsed in a child process, unless the setting says otherwise."""
     from chunkarr.settings import config
 
-    return nullcontext() if config.get("isolate") is not None else config.set(isolate=True)
+    told = config.get("isolate") is not None or os.name != "posix"
+    return nullcontext() if told else config.set(isolate=True)
 
 
 def _as_flags(text: str) -> str:

@@ -49,8 +49,8 @@ class _Child:
         if self.process is not None and self.process.poll() is None:
             return self.process
         self.stop()
-        if not sys.executable:
-            raise UnsupportedError("isolate=True starts another Python, and it is not known where this one is")
+        if not sys.executable or os.name != "posix":
+            raise UnsupportedError("isolate=True starts another Python, which is not possible here")
         limit = str(ROOM + 2 * settings.budget())
         command = [sys.executable, "-P", "-c", BOOT, json.dumps([os.path.abspath(p) for p in sys.path]), limit]
         self.process = subprocess.Popen(  # noqa: S603 - this Python, and no part of it is input

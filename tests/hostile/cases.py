@@ -123,6 +123,7 @@ def make_hdf5(folder: str) -> None:
         file.create_dataset("g/x", data=numbers(), chunks=(2, 5), compression="gzip", shuffle=True, fletcher32=True)
         file["y"] = numbers("i2")
         file["r"] = RECORDS
+        file["t"] = ["text", "of", "any length"]
     with h5py.File(folder + "/b.h5", "w", libver="latest") as file:
         file.create_dataset("x", data=numbers(), chunks=(3, 5), maxshape=(None, None))
 
