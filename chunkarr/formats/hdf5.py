@@ -7,21 +7,22 @@ are then read and decoded here, in as many threads as there are. Only what the l
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from chunkarr.errors import FormatError, GridError, OptionError, UnsupportedError
+from chunkarr.errors import FormatError, GridError, MemoryBudgetError, OptionError, UnsupportedError
 from chunkarr.formats import journal
 from chunkarr.formats.contract import Member, Stored, Target
 from chunkarr.formats.file_stored import check_access
 from chunkarr.formats.flat import check_order, check_shape
 from chunkarr.formats.hdf5_access import data_sets, naming, opened
 from chunkarr.formats.hdf5_filters import Filter
-from chunkarr.formats.hdf5_layout import describe
-from chunkarr.formats.hdf5_stored import open_member
+from chunkarr.formats.hdf5_layout import Layout, describe
+from chunkarr.formats.hdf5_stored import open_member, stored_of
 from chunkarr.formats.hdf5_target import ChunkedTarget, ContiguousTarget, default_chunks
 from chunkarr.formats.runs import file_generation
 from chunkarr.fsio import Durability
@@ -30,6 +31,7 @@ from chunkarr.grid import Shape
 __all__ = ["create", "members", "open"]
 
 AXES = 32  # of a data set; HDF5's limit
+MEASURED = 1 << 20  # strings of variable length that are read to list a data set
 
 
 def members(path: str) -> list[Member]:
@@ -60,13 +62,21 @@ def members(path: str) -> list[Member]:
         for name, dataset in data_sets(file):
             try:
                 with naming(path, name):
-                    layout = describe(dataset, path, name, generation, outside=False, allow_external=False)
-            except (FormatError, UnsupportedError) as error:
+                    layout = describe(dataset, path, name, generation, outside=False, allow_external=False, texts=True)
+                    listed.append(_listed(layout))
+            except (FormatError, UnsupportedError, MemoryBudgetError) as error:
                 listed.append(Member(name, None, None, str(error)))
-                continue
-            shape = layout.shape[::-1] if layout.order == "F" else layout.shape
-            listed.append(Member(name, shape, layout.dtype))
     return listed
+
+
+def _listed(layout: Layout) -> Member:
+    shape = layout.shape[::-1] if layout.order == "F" else layout.shape
+    if not layout.texts:
+        return Member(layout.member, shape, layout.dtype)
+    if math.prod(shape) > MEASURED:
+        note = f"strings of variable length, {shape}; opening it finds how long they are"
+        return Member(layout.member, None, None, note)
+    return Member(layout.member, shape, stored_of(layout).dtype)
 
 
 def open(  # noqa: A001 - every format has an `open`

@@ -91,6 +91,8 @@ def decode(
             now = _verified(now)
             continue
         if step.name == "shuffle":
+            if step.parameter < 1:  # as of strings of variable length, whose chunks leave it out
+                raise DecodeError("has its bytes shuffled, and nothing says in elements of how many")
             if i == todo[0] and step.parameter == itemsize:
                 return _sized(now, nbytes), True
             into = other[: now.size]

@@ -22,6 +22,8 @@ from chunkarr.formats.hdf5_filters import Filter
 from chunkarr.formats.hdf5_layout import Layout, chunk_index, layout_as_json
 from chunkarr.formats.hdf5_library import read_piece
 from chunkarr.formats.hdf5_stored import ChunkedHdf5, ContiguousHdf5, LibraryHdf5
+from chunkarr.formats.hdf5_text import TextHdf5
+from chunkarr.formats.hdf5_types import PLACE, place_of
 from chunkarr.formats.isolation import ask, dtype_as_json, dtype_of_json
 from chunkarr.grid import region_shape
 
@@ -70,6 +72,11 @@ def _rebuilt(path: str, value: dict[str, Any]) -> FileStored:
         )
         return stored
     kinds: dict[str, Callable[[Layout], FileStored]] = {kind.__name__: kind for kind in READERS}
+    if value["class"] == "TextHdf5":
+        texts = tuple(str(np.dtype(kind).str) for kind in value["kinds"])
+        if len(texts) != len(layout.texts) or any(kind[1] not in "US" for kind in texts):
+            raise ValueError(f"{texts!r:.100} are no texts")
+        return TextHdf5(kinds[value["raw"]](layout), texts)
     return kinds[value["class"]](layout)
 
 
@@ -87,6 +94,7 @@ def _layout_of_json(path: str, said: dict[str, Any]) -> Layout:
     size, modified, inode = (int(n) for n in said["generation"])
     offset = None if said["offset"] is None else int(said["offset"])
     fill = bytes.fromhex(said["fill"])
+    texts, heap = tuple(tuple(map(str, path)) for path in said["texts"]), int(said["heap"])
     bad = (
         said["kind"] not in KINDS
         or any(step.name not in FILTERS for step in filters)
@@ -94,12 +102,14 @@ def _layout_of_json(path: str, said: dict[str, Any]) -> Layout:
         or (offset is not None and not 0 <= offset <= size)
         or said["order"] not in ("C", "F")
         or (said["kind"] == "chunked" and len(fill) != dtype.itemsize)
+        or any(place_of(dtype, path) != PLACE for path in texts)
+        or heap < 0
     )
     if bad:
         raise ValueError(f"{said!r:.200}")
     return Layout(
         path, str(said["member"]), (size, modified, inode), shape, dtype, said["kind"], offset, chunk, filters, fill,
-        bool(said["complete"]), said["order"], bool(said["allow_external"]), isolated=True,
+        bool(said["complete"]), said["order"], bool(said["allow_external"]), isolated=True, texts=texts, heap=heap,
     )  # fmt: skip
 
 
@@ -118,6 +128,8 @@ def _open(question: dict[str, Any]) -> tuple[Any, bytes]:
     said = {"class": type(stored).__name__, "layout": layout_as_json(stored.layout)}
     if said["class"] == "Mat73Stored":
         said |= {"member": stored.member, "how": stored.how, "shape": list(stored.shape)}
+    if said["class"] == "TextHdf5":
+        said |= {"kinds": stored.kinds, "raw": type(stored.raw).__name__}
     return said, b""
 
 

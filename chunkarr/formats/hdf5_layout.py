@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from chunkarr.errors import FormatError, GenerationChangedError, UnsafeInputErro
 from chunkarr.formats.flat import Order
 from chunkarr.formats.hdf5_access import LOCK, find, has_filter, naming, opened
 from chunkarr.formats.hdf5_filters import Filter
+from chunkarr.formats.hdf5_types import has_texts, numpy_dtype, text_dtype
 from chunkarr.formats.isolation import ask, dtype_as_json
 from chunkarr.formats.runs import file_generation
 from chunkarr.grid import Shape
@@ -29,8 +29,6 @@ __all__ = [
     "chunk_index",
     "describe",
     "layout_as_json",
-    "numpy_dtype",
-    "storage_dtype",
 ]
 
 ATTRIBUTE = b"chunkarr"  # a JSON object on data sets that chunkarr wrote: v, complete, order, shape
@@ -38,11 +36,6 @@ _BUILT_IN: dict[int, Literal["deflate", "shuffle", "fletcher32"]] = {
     h5z.FILTER_DEFLATE: "deflate",
     h5z.FILTER_SHUFFLE: "shuffle",
     h5z.FILTER_FLETCHER32: "fletcher32",
-}
-_BEYOND = {
-    h5t.REFERENCE: "references to other objects",
-    h5t.VLEN: "values of variable length",
-    h5t.TIME: "the HDF5 type for times",
 }
 
 
@@ -64,6 +57,8 @@ class Layout:
     order: Order  # F: the user's axes are those of the file reversed
     allow_external: bool
     isolated: bool = False  # a child process parses the file; see `isolation`
+    texts: tuple[tuple[str, ...], ...] = ()  # fields that hold places of texts, see `hdf5_types`; () is the element
+    heap: int = 0  # byte that such places count from
 
 
 class ChunkIndex:
@@ -188,8 +183,11 @@ def describe(
     *,
     outside: bool,
     allow_external: bool,
+    texts: bool = False,
 ) -> Layout:
     """Describe an open data set; nothing of its data is read.
+
+    With ``texts``, strings of variable length are described as the places where they are; else they are refused.
 
     Raises
     ------
@@ -210,7 +208,11 @@ def describe(
     if dataset.get_space().get_simple_extent_type() == h5s.NULL:
         raise FormatError(f"{where}: has no shape (a null dataspace), so it is not an array")
     kind_id = dataset.get_type()
-    dtype, exact = numpy_dtype(kind_id, where)
+    paths: tuple[tuple[str, ...], ...] = ()
+    if texts and has_texts(kind_id):
+        (dtype, paths), exact = text_dtype(kind_id, where), True
+    else:
+        dtype, exact = numpy_dtype(kind_id, where)
     inner = dtype.shape
     shape = (*(int(n) for n in dataset.shape), *inner)
     if math.prod(shape) * dtype.base.itemsize >= 1 << 63:
@@ -226,18 +228,40 @@ def describe(
         kind, offset = "contiguous", _extent(dataset, math.prod(shape) * dtype.base.itemsize, generation[0], where)
     elif direct and chunk and filters is not None and _addresses_are_absolute(dataset):
         kind = "chunked"
-    fill = _fill(made, kind_id, dtype, where)
+    unwritten = kind == "contiguous" and offset is None and bool(math.prod(shape))
+    heap = _check_texts(dataset, kind, math.prod(shape), where, unwritten=unwritten) if paths else 0
+    fill = bytes(dtype.base.itemsize) if paths else _fill(made, kind_id, dtype, where)
     order, complete = _own_attribute(dataset, shape)
     return Layout(
         path, member, generation, shape, dtype.base, kind, offset, chunk, filters or (), fill,
-        complete, order, allow_external,
+        complete, order, allow_external, texts=paths, heap=heap,
     )  # fmt: skip
+
+
+def _check_texts(dataset: h5d.DatasetID, kind: str, size: int, where: str, *, unwritten: bool) -> int:
+    """Return what the places of texts count from, if they can be read where they are."""
+    what = "has strings of variable length"
+    if kind == "library" and size:
+        raise UnsupportedError(f"{where}: {what} that are compact, in other files, or behind filters other than gzip's")
+    made = h5i.get_file_id(dataset).get_create_plist()
+    if made.get_sizes() != (8, 8):
+        raise UnsupportedError(f"{where}: {what} in a file of addresses of {made.get_sizes()[0]} B, not 8 B")
+    stored = dataset.get_create_plist()
+    if stored.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED and h5py.Dataset(dataset).fillvalue:
+        if kind == "chunked":
+            counts = (-(-n // c) for n, c in zip(dataset.shape, stored.get_chunk(), strict=True))
+            unwritten = dataset.get_num_chunks() < math.prod(counts)
+        if unwritten:
+            raise UnsupportedError(f"{where}: {what}, and a fill value where none was written")
+    return int(made.get_userblock())
 
 
 def _extent(dataset: h5d.DatasetID, nbytes: int, size: int, where: str) -> int | None:
     """Return where contiguous values begin, or None if they were never written."""
     offset = dataset.get_offset()
-    if offset is None or not nbytes:
+    if (
+        offset is None or not nbytes or not dataset.get_storage_size()
+    ):  # the library moves even no offset by user blocks
         return None
     if offset + nbytes > size:
         raise FormatError(f"{where}: claims bytes {offset} to {offset + nbytes} of a file of {size} bytes")
@@ -258,8 +282,6 @@ def _filters(made: h5p.PropDCID, where: str) -> tuple[Filter, ...] | None:
     for i in range(made.get_nfilters()):
         code, _, values, name = made.get_filter(i)
         if code in _BUILT_IN:
-            if code == h5z.FILTER_SHUFFLE and not (values and values[0] > 0):
-                raise FormatError(f"{where}: its shuffle filter has no element size: {values}")
             if steps is not None:
                 steps.append(Filter(_BUILT_IN[code], int(values[0]) if values else 0))
             continue
@@ -300,89 +322,3 @@ def _fill(made: h5p.PropDCID, kind_id: h5t.TypeID, dtype: np.dtype[Any], where: 
     value = np.zeros((), kind_id.dtype)
     made.get_fill_value(value)
     return value.tobytes()
-
-
-# --- types ---------------------------------------------------------------------------------------
-
-
-def numpy_dtype(kind_id: h5t.TypeID, where: str) -> tuple[np.dtype[Any], bool]:
-    """Return the dtype of an HDF5 type, and whether stored bytes are its bytes.
-
-    Raises
-    ------
-    UnsupportedError
-        If NumPy has no such type, or only as Python objects.
-    """
-    reason = _beyond(kind_id)
-    if reason is None:
-        try:
-            dtype = kind_id.dtype
-        except (TypeError, ValueError, NotImplementedError, RuntimeError, LookupError) as error:
-            reason = str(error)
-        else:
-            # A type's tag may name any dtype: one of Python objects would be pointers read from the file.
-            reason = f"the dtype {dtype}" if dtype.hasobject else None
-    if reason is not None:
-        raise UnsupportedError(f"{where}: has {reason}, which chunkarr does not read")
-    try:
-        exact = bool(kind_id.equal(h5t.py_create(dtype, logical=True)))
-    except (TypeError, ValueError, NotImplementedError):
-        exact = False
-    return _plain(dtype), exact and dtype.itemsize == kind_id.get_size()
-
-
-def _beyond(kind_id: h5t.TypeID) -> str | None:
-    """Name what in a type has no place in an array, or return None."""
-    kind = kind_id.get_class()
-    if kind in _BEYOND:
-        return _BEYOND[kind]
-    if kind == h5t.STRING and kind_id.is_variable_str():
-        return "strings of variable length"
-    if kind == h5t.ARRAY:
-        return _beyond(kind_id.get_super())
-    if kind == h5t.COMPOUND:
-        parts = (_beyond(kind_id.get_member_type(i)) for i in range(kind_id.get_nmembers()))
-        return next((part for part in parts if part), None)
-    return None
-
-
-def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return ``dtype`` without the metadata that h5py hangs on it."""
-    if dtype.subdtype is not None:
-        return np.dtype((_plain(dtype.base), dtype.shape))
-    if dtype.names is None:
-        return np.dtype(dtype.str)
-    fields = [dtype.fields[name] for name in dtype.names]  # type: ignore[index]
-    return np.dtype(
-        {
-            "names": list(dtype.names),
-            "formats": [_plain(field[0]) for field in fields],
-            "offsets": [field[1] for field in fields],
-            "itemsize": dtype.itemsize,
-        }
-    )
-
-
-def storage_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return ``dtype`` with the marks that h5py needs to store times and Unicode text.
-
-    Raises
-    ------
-    UnsupportedError
-        If HDF5 has no type for it.
-    """
-    if dtype.subdtype is not None:
-        return np.dtype((storage_dtype(dtype.base), dtype.shape))
-    if dtype.names is not None:
-        fields = [dtype.fields[name] for name in dtype.names]  # type: ignore[index]
-        formats: Sequence[Any] = [storage_dtype(field[0]) for field in fields]
-        offsets = [field[1] for field in fields]
-        return np.dtype(
-            {"names": list(dtype.names), "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize}
-        )
-    if dtype.kind in "mMU" and dtype.itemsize:
-        marked: np.dtype[Any] = h5py.opaque_dtype(dtype)
-        return marked
-    if dtype.kind not in "biufcSV" or dtype.itemsize == 0:
-        raise UnsupportedError(f"HDF5 has no type for the dtype {dtype}; convert it first")
-    return dtype

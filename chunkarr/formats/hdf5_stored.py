@@ -20,12 +20,13 @@ from chunkarr.formats.hdf5_access import data_sets, find, naming, opened
 from chunkarr.formats.hdf5_filters import DecodeError, decode, encoded_bound, scatter
 from chunkarr.formats.hdf5_layout import Layout, chunk_index, describe
 from chunkarr.formats.hdf5_library import SLAB, pieces, read_piece
+from chunkarr.formats.hdf5_text import TextHdf5
 from chunkarr.formats.hdf5_update import Hdf5Update
 from chunkarr.formats.isolation import ask, dtype_as_json
 from chunkarr.formats.runs import Descriptor, plain, read_block, staging
 from chunkarr.grid import Grid, Region, Shape, intersect, region_shape, region_size, region_slices
 
-__all__ = ["ChunkedHdf5", "ContiguousHdf5", "LibraryHdf5", "open_member"]
+__all__ = ["ChunkedHdf5", "ContiguousHdf5", "LibraryHdf5", "open_member", "stored_of"]
 
 Array = np.ndarray[Any, Any]
 LISTED = 20  # members that an error names
@@ -267,14 +268,23 @@ def open_member(path: str, member: str | None, *, allow_external: bool, access: 
             name = _only(path, [name for name, _ in data_sets(file)]) if member is None else member
             with naming(path, name):
                 dataset, outside = find(file, path, name, allow_external=allow_external)
-                layout = describe(dataset, path, name, generation, outside=outside, allow_external=allow_external)
-        if layout.kind == "chunked":
-            return ChunkedHdf5(layout, access)
-        if layout.kind == "library" or layout.offset is None:
-            return LibraryHdf5(layout, access)
-        return ContiguousHdf5(layout, access)
+                layout = describe(
+                    dataset, path, name, generation, outside=outside, allow_external=allow_external, texts=True
+                )
+        return stored_of(layout, access)
 
     return journal.read_stable(journal.resolve(path), look)
+
+
+def stored_of(layout: Layout, access: Access = READ) -> FileStored:
+    """Return the data set that ``layout`` describes, read in the way that it allows."""
+    if layout.kind == "chunked":
+        stored: FileStored = ChunkedHdf5(layout, access)
+    elif layout.kind == "library" or layout.offset is None:
+        stored = LibraryHdf5(layout, access)
+    else:
+        stored = ContiguousHdf5(layout, access)
+    return TextHdf5(stored) if layout.texts else stored
 
 
 def reopened(layout: Layout, access: Access) -> FileStored:

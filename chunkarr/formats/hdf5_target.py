@@ -25,8 +25,9 @@ from chunkarr.formats.contract import Target
 from chunkarr.formats.flat import Order, check_block
 from chunkarr.formats.hdf5_filters import Filter, encode, encoded_bound, gather
 from chunkarr.formats.hdf5_io import PartFile
-from chunkarr.formats.hdf5_layout import ATTRIBUTE, storage_dtype
+from chunkarr.formats.hdf5_layout import ATTRIBUTE
 from chunkarr.formats.hdf5_library import write_piece
+from chunkarr.formats.hdf5_types import storage_dtype
 from chunkarr.formats.runs import plain, staging, write_block
 from chunkarr.grid import Grid, Region, Shape, region_slices
 
