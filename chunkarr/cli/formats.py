@@ -120,9 +120,7 @@ WORDS: dict[str, Word] = {
     "newline": Word("What ends a line.", _as_text, "TEXT"),
     "header_text": Word("What is written before the values.", _as_text, "TEXT"),
     "footer_text": Word("What is written behind the values.", _as_text, "TEXT"),
-    "layout": Word(
-        "Of packed integers, as raw12; of text: matrix or records; of Zarr: columns or records.", str
-    ),
+    "layout": Word("Of packed integers, as raw12; of text: matrix or records; of Zarr: columns or records.", str),
     "bits": Word("Bits of each sample.", metavar="N"),
     "bitorder": Word("Which bit of a byte comes first: little or big.", str),
     "signed": Word("True: two's complement; offset: offset binary; false: no negative numbers.", metavar="BOOL|offset"),
