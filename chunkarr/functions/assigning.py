@@ -93,6 +93,8 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
     check_out(a)
     flat = _flat_indices(_computed(ind) if isinstance(ind, Expression) else ind, mode)
     values = _cyclic(v, a.dtype, flat.size)
+    if flat.size and not a.size:
+        _inside(flat, 0, mode)  # raises, whatever the values
     if not flat.size or not values.size:
         return
     flat = _inside(flat, a.size, mode)

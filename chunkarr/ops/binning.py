@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["BinCounter", "GridCounter", "ValueCounter", "weighed"]
 
 Block = np.ndarray[Any, Any]
-TILE = 1 << 14  # elements that are compared at a time, in cache
+TILE = 1 << 16  # elements that are compared at a time: few calls, so that threads seldom wait for the interpreter
 FEW = 24  # bins up to which every edge is compared with every element
 SLACK = 64  # roundings by which a place among bins of one width may be wrong, and more
 
@@ -67,21 +67,26 @@ class BinCounter:
         return np.diff(below)
 
     def _placed(self, tile: Block) -> Block | None:
-        """Divide by the width of bins; None where an element is too near an edge for that, or out of range."""
+        """Divide by the width of bins, and ask NumPy about elements near an edge; None where one is out of range."""
         assert self.uniform is not None
         first, last = self.uniform
         if not (tile.min() >= first and tile.max() <= last):
             return None
         place = np.subtract(tile, first)
-        np.divide(place, last - first, out=place)
-        np.multiply(place, self.size, out=place)
+        np.multiply(place, self.size / (last - first), out=place)
         near = np.rint(place)
         np.subtract(place, near, out=near)
         np.abs(near, out=near)
         scale = max(abs(float(first)), abs(float(last))) / float(last - first)
-        if near.min() <= SLACK * np.finfo(tile.dtype).eps * self.size * (1 + scale):
-            return None
-        return np.bincount(place.astype(np.intp), minlength=self.size)
+        width = SLACK * np.finfo(tile.dtype).eps * self.size * (1 + scale)
+        places = place.astype(np.intp)
+        if near.min() > width:
+            return np.bincount(places, minlength=self.size)
+        unsure = near <= width
+        places[unsure] = self.size  # a bin of their own
+        counts = np.bincount(places, minlength=self.size + 1)[: self.size]
+        counts += self._by_numpy(tile[unsure])
+        return counts
 
     def held_bytes(self, elements: int) -> int:
         """Count tiles and counts, NumPy's included."""
