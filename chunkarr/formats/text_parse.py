@@ -19,7 +19,7 @@ from chunkarr.formats.text_arrow import LEAST, floats_by_arrow
 from chunkarr.formats.text_dialect import Dialect
 from chunkarr.formats.text_fields import Irregular, divide
 from chunkarr.formats.text_numbers import DOT, Fields, read_numbers, to_floats, to_integers
-from chunkarr.formats.text_words import TIME, Words, parse
+from chunkarr.formats.text_words import TIME, Words, missing_numbers, parse
 
 __all__ = ["BadRow", "Column", "read_rows", "row_by_row", "rows_with_faults"]
 
@@ -118,13 +118,16 @@ def _by_arrow(piece: bytes, dialect: Dialect, columns: Sequence[Column]) -> list
     use = [column.place for column in columns]
     assert dialect.delimiter is not None, "the caller has looked"
     found = floats_by_arrow(piece, dialect.delimiter, dialect.columns, use) if len(set(use)) == len(use) else None
-    return None if found is None else [found[:, k].astype(c.dtype, copy=False) for k, c in enumerate(columns)]
+    if found is None or any((found == number).any() for number in missing_numbers(dialect.words)):
+        return None
+    return [found[:, k].astype(c.dtype, copy=False) for k, c in enumerate(columns)]
 
 
 def _values(fields: Fields, dtype: np.dtype[Any], dialect: Dialect) -> Array:
     words = dialect.words
     if dtype.kind in "fiu":
         values, odd = _numbers(fields, dtype, words)
+        odd = np.concatenate([odd, *(np.flatnonzero(values == number) for number in missing_numbers(words))])
         for place, value in zip(odd.tolist(), _converted(fields, odd, dtype, words), strict=True):
             values[place] = value
         return values if values.dtype == dtype else _narrow(values, dtype)
@@ -194,10 +197,13 @@ def _times(texts: list[str], dtype: np.dtype[Any], words: Words) -> Array:
         texts = ["NaT" if text in words.missing else text for text in texts]
         if not _TIMES.fullmatch("\n".join(texts) + "\n"):
             raise ValueError("not times")
-    found = np.array([text.removesuffix("Z") for text in texts], "M8")
-    times = found.astype(dtype)
-    if not ((times == found) | np.isnat(times)).all():
-        raise ValueError("finer than the unit")
+    times = np.full(len(texts), np.iinfo(np.int64).min).view(dtype)  # NaT
+    known = [k for k, text in enumerate(texts) if text != "NaT"]
+    if known:
+        found = np.array([texts[k].removesuffix("Z") for k in known], "M8")  # of the unit that they need
+        times[known] = found.astype(dtype)
+        if not (times[known] == found).all():
+            raise ValueError("finer than the unit")
     return times
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-__all__ = ["KINDS", "MISSING", "TIME", "Words", "kind_of", "merge", "parse", "shown"]
+__all__ = ["KINDS", "MISSING", "TIME", "Words", "kind_of", "merge", "missing_numbers", "parse", "shown"]
 
 KINDS = ("missing", "bool", "int", "float", "complex", "time", "text")  # what a column may hold
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "none")
@@ -197,6 +199,20 @@ def merge(one: str, other: str) -> str:
     if pair <= {"int", "float", "complex"}:
         return "complex" if "complex" in pair else "float"
     return "text"
+
+
+@lru_cache(16)
+def missing_numbers(words: Words) -> tuple[float, ...]:
+    """Return the numbers that words for what is missing would be.
+
+    >>> missing_numbers(Words(missing=("NA", "-999")))
+    (-999.0,)
+    """
+    plain, found = replace(words, missing=()), []
+    for text in words.missing:
+        with suppress(ValueError):
+            found.append(plain.to_float(text))
+    return tuple(number for number in found if not math.isnan(number))
 
 
 def parse(words: Words, text: str, dtype: np.dtype[Any]) -> Any:

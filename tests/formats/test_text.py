@@ -227,9 +227,18 @@ def test_decimal_thousands_missing_and_skipped_rows(tmp_path):
     )
     same(values(tmp_path, "junk\n1,2\n1 2\n3 4\n", skiprows=2, delimiter="whitespace"), np.array([[1, 2], [3, 4]]))
     same(values(tmp_path, "1 000;2\n3;4\n", thousands=" ", dtype="i8"), np.array([[1000, 2], [3, 4]]))
-    same(
-        values(tmp_path, "1,-999\n2,3\n", missing="-999", dtype="f8"), np.array([[1.0, -999.0], [2.0, 3.0]])
-    ) if False else None
+    same(values(tmp_path, "1,-999\n2,3\n", missing="-999", dtype="f8"), np.array([[1.0, NAN], [2.0, 3.0]]))
+
+
+@pytest.mark.parametrize("rows", [1, 3000])  # few, and enough for each of the ways to read
+def test_numbers_may_stand_for_what_is_missing(tmp_path, rows):
+    data = "1,-999,7\n2,3,-999\n-999,-999.5,8\n" * rows
+    expected = np.tile([[1, NAN, 7], [2, 3, NAN], [NAN, -999.5, 8]], (rows, 1))
+    same(values(tmp_path, data, missing="-999"), expected)
+    same(values(tmp_path, data.replace("7", "x"), missing="-999,x")[:1], np.array([[1, NAN, NAN]]))
+    same(values(tmp_path, data.replace("-999.5", "5"), missing="-999"), np.where(expected == -999.5, 5, expected))
+    with pytest.raises(ca.TextError, match="missing"):
+        values(tmp_path, data.replace("-999.5", "5"), missing="-999", dtype="i8")
 
 
 def test_fixed_width(tmp_path):
