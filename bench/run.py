@@ -72,14 +72,14 @@ def main(argv: list[str] | None = None) -> None:
             entries[name] = record(case, options.size, results, load)
             if not options.markdown:
                 _show(case, results)
+            if options.write:
+                rewrite(Path(__file__).parent, entries)
             for out in data.root.glob("out-*"):
                 shutil.rmtree(out)
             if options.data is None:
                 _drop(data, (CASES[later] for later in options.names[i + 1 :]))
     if options.markdown:
         print(table(entries))
-    if options.write:
-        rewrite(Path(__file__).parent, entries)
 
 
 def _show(case: Case, results: list[Measured]) -> None:
