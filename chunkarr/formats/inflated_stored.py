@@ -55,6 +55,7 @@ class InflatedStored(FlatStored):
         )  # fmt: skip
         self.stream, self.member = stream, member
         self.grid = forward_grid(shape, dtype.itemsize, order, BOX)
+        self.forward = True
 
     def read(self, region: Region, out: Array, scratch: Array) -> None:
         """Fill ``out`` with ``region``; see `Stored.read`."""

@@ -88,6 +88,7 @@ class MatStored(FileStored):
         self.source = layout.stream or Descriptor(layout.path, writable=False)
         item = layout.blocks[0].dtype.itemsize if layout.blocks else 1
         self.grid = Grid(self.shape, self.shape) if self.contiguous else forward_grid(self.shape, item, "F")
+        self.forward = not self.contiguous
         self.writable = self._checked = False
 
     def __reduce__(self) -> tuple[Any, ...]:

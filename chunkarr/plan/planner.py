@@ -261,6 +261,8 @@ def _add_map(
             return aligned(target.scratch_bytes(box))
         return aligned(result.scratch_bytes(box)) if result.place == "scratch" else 0
 
+    known = state.known([node])
+    forward = any(isinstance(n.op, Load) and n.op.stored.forward for n in topological([node]))  # threads would overtake
     choose = partial(
         choose_blocks,
         region=region,
@@ -268,12 +270,11 @@ def _add_map(
         unit=unit,
         extra=extra,
         available=state.available,
-        workers=state.workers,
+        workers=1 if forward else state.workers,
         direct=direct,
         run=RUN // max(1, node.dtype.itemsize) if flat else 1,
         what=label,
     )
-    known = state.known([node])
     flow = flatten([node], known)
     try:
         choice = choose(flow, flow.roots[0])
