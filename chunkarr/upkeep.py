@@ -11,7 +11,6 @@ from chunkarr.array.saving import Path
 from chunkarr.errors import ForeignChangeError, MetadataError
 from chunkarr.formats import journal, zarr_json, zarr_txn, zarr_verify
 from chunkarr.formats.table import place_of, split_member
-from chunkarr.formats.zarr_manifest import PLACE
 
 __all__ = ["RecoverReport", "adopt", "recover"]
 
@@ -131,6 +130,8 @@ def _drop_commit(file: str) -> str:
 
 def _arrays(file: str) -> list[str]:
     """Return the places where a change can have been left: a file, or the Zarr arrays at or below a directory."""
+    from chunkarr.formats.zarr_manifest import PLACE  # not at start-up
+
     if not os.path.lexists(file):
         return []
     if not os.path.isdir(file):

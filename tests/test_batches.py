@@ -154,3 +154,12 @@ def test_threads_share_a_handle_in_turn():
             list(pool.map(lambda k: a.__setitem__(k, 2 * np.asarray(a[k])), range(64)))
     same(disk.values, 2 * np.arange(1.0, 65))
     assert disk.commits == 65
+
+
+def test_a_new_axis_behind_the_last_one_in_a_batch(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(4.0))
+    a = ca.open(tmp_path / "a.npy", "r+")
+    with a.batch():
+        a[0, None] = np.array([7.0])
+        a[1:3, None] = [[8.0], [9.0]]
+    assert np.load(tmp_path / "a.npy").tolist() == [7, 8, 9, 3]

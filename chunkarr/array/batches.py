@@ -94,12 +94,16 @@ class Batch:
             return False
         if isinstance(value, np.ndarray) and value.dtype.kind not in NUMBERS:
             return False
-        index, local, wide = [], list[Any](), self.grid.steps
-        for item, step in zip(parse_key(key, self.grid.shape), wide, strict=False):
+        items = parse_key(key, self.grid.shape)
+        kept = [item for item in items if item is not None]
+        if len(kept) < len(items):
+            return False
+        index, local = [], list[Any]()
+        for item, step in zip(kept, self.grid.steps, strict=True):
             if isinstance(item, Pick):
                 box, inside = divmod(item.index, step)
                 local.append(inside)
-            elif item is None or item.step != 1 or not item.length:
+            elif item.step != 1 or not item.length:
                 return False
             else:
                 box, inside = divmod(item.start, step)

@@ -263,8 +263,7 @@ def run_reduce(
     fused: Any = stage.flow.units[sink].op
     tile = min(TILE, math.prod(stage.shaped.cells.steps))
     temporaries = aligned(fused.temporary_bytes(tile))
-    # Blocks of a few elements may need more than the sampled ones: a page costs nothing.
-    with context.slabs.take(max(stage.allowance, 4096) + temporaries) as slab, np.errstate(all="call", call=flags):
+    with context.slabs.take(stage.allowance + temporaries) as slab, np.errstate(all="call", call=flags):
         work = _Cells(stage, slab[:temporaries], flags)
         for item in range(start, stop):
             block, group = divmod(item, stage.groups)

@@ -12,8 +12,6 @@ import numpy as np
 from chunkarr import engine
 from chunkarr.array import Array, as_node, implements, wrap
 from chunkarr.errors import OptionError, UnsafeInputError, UnsupportedError
-from chunkarr.formats.npy import header_bytes
-from chunkarr.formats.npz_target import LEVEL, NpzFile
 from chunkarr.formats.scratch import ScratchArray
 from chunkarr.io import asarray
 from chunkarr.io import open as open_array
@@ -71,7 +69,7 @@ def savez(
     ...         print(loaded["arr_0"], loaded["squares"], ca.open(d + "/x.npz::squares").max())
     [0 1 2] [0 1 4] 4
     """
-    _save_all(file, args, kwds, 0, overwrite, durability, progress)
+    _save_all(file, args, kwds, False, overwrite, durability, progress)
 
 
 def savez_compressed(
@@ -92,18 +90,21 @@ def savez_compressed(
     ...     print(np.load(d + "/x.npz")["zeros"].shape)
     (1000, 1000)
     """
-    _save_all(file, args, kwds, LEVEL, overwrite, durability, progress)
+    _save_all(file, args, kwds, True, overwrite, durability, progress)
 
 
 def _save_all(
     file: Path,
     args: tuple[Any, ...],
     kwds: dict[str, Any],
-    level: int,
+    compressed: bool,
     overwrite: bool,
     durability: str | None,
     progress: bool | Reporter | None,
 ) -> None:
+    from chunkarr.formats.npy import header_bytes  # not at start-up
+    from chunkarr.formats.npz_target import LEVEL, NpzFile
+
     name = os.fspath(file)
     if not isinstance(name, str):
         raise TypeError(f"savez: file is a path, not {type(file).__name__}")
@@ -119,6 +120,7 @@ def _save_all(
     how: Any = default_durability() if durability is None else durability
     if how not in {"full", "process"}:
         raise OptionError(f'durability is "full" or "process", not {durability!r}')
+    level = LEVEL if compressed else 0
     container = NpzFile(path, overwrite=overwrite, durability=how)
     try:
         for key, node in nodes.items():
@@ -130,18 +132,18 @@ def _save_all(
         raise
 
 
-def _numpys(level: int) -> Any:
-    """Return what NumPy's function of that level does with an Array: it replaces the file without being asked."""
+def _numpys(*, compressed: bool) -> Any:
+    """Return what NumPy's function does with an Array: it replaces the file without being asked."""
 
     def save_all(file: Any, *args: Any, allow_pickle: bool = True, **kwds: Any) -> None:
         del allow_pickle  # nothing is pickled
-        _save_all(file, args, kwds, level, True, None, None)
+        _save_all(file, args, kwds, compressed, True, None, None)
 
     return save_all
 
 
-implements(np.savez)(_numpys(0))
-implements(np.savez_compressed)(_numpys(LEVEL))
+implements(np.savez)(_numpys(compressed=False))
+implements(np.savez_compressed)(_numpys(compressed=True))
 
 
 # --- from bytes ------------------------------------------------------------------------------------

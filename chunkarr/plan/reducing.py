@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "ReduceStage", "Shaped", "fan_in", "plan_reduction"]
 
+LEAST = 4096  # bytes of slab: blocks of a few elements may need more than those that are sampled
 INNER = 1 << 17  # elements of a leaf along reduced axes, when the last axis is one of them
 OUTER = 64  # the same otherwise: summed one by one, so few
 SMALL = 4096  # results of a cell up to which partial results are cheap, and combined two by two
@@ -203,8 +204,8 @@ def plan_reduction(
         "level": group_level,
         "groups": groups,
         "workers": count,
-        "allowance": slab,
-        "peak": total,
+        "allowance": max(slab, LEAST),
+        "peak": total + count * max(0, LEAST - slab),
     }
     return fields, {k: n * blocks.size for k, n in reads.items()}
 
