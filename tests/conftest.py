@@ -9,13 +9,13 @@ import pytest
 
 from chunkarr import settings
 
-EXAMPLES = {"dev": 50, "ci": 200, "nightly": 5000}
+EXAMPLES = {"dev": 50, "again": 50, "ci": 200, "nightly": 5000}
 
 for name, count in EXAMPLES.items():
     hypothesis.settings.register_profile(
         name,
         max_examples=count,
-        derandomize=name == "ci",
+        derandomize=name in ("ci", "again"),
         database=None,
         deadline=None,
         print_blob=True,

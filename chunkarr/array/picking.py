@@ -13,14 +13,14 @@ from chunkarr.advanced import parse_advanced
 from chunkarr.array.expression import Expression, as_node
 from chunkarr.errors import UnsupportedError
 from chunkarr.graph import Node
-from chunkarr.grid import Grid
+from chunkarr.grid import Grid, Shape
 from chunkarr.lookups import Advanced, Group, Lookup
 from chunkarr.ops import elementwise
 from chunkarr.ops.compressing import Hits, compress, count_runs, run_grid
 from chunkarr.ops.fetching import take_far
 from chunkarr.ops.gathering import take_advanced
 from chunkarr.ops.layout import broadcast_to, reshape, take_basic
-from chunkarr.ops.sources import indices
+from chunkarr.ops.sources import constant, indices
 from chunkarr.selection import is_basic, parse_key
 
 __all__ = ["Picking", "pick", "take_where", "truth", "with_values"]
@@ -46,7 +46,11 @@ class Picking(Expression):
         before = (slice(None),) * at
         if isinstance(indices, Expression) and _are_far(node, (*before, indices)):
             return self._with(_picked_far(node, (*before, _far_places(indices, node.shape[at], mode))))
-        places = _places(indices, node.shape[at], mode)
+        places = _places(indices, node.shape, at, mode)
+        others = (*node.shape[:at], *node.shape[at + 1 :])
+        if not math.prod(others):  # nothing lies there, whatever the indices
+            shape = (*node.shape[:at], *places.shape, *node.shape[at + 1 :])
+            return self._with(constant(np.empty(shape, node.dtype)))
         return self._with(_picked(node, (*before, places if places.ndim else places.item())))
 
     def compress(self, condition: Any, axis: int | None = None, out: None = None) -> Self:
@@ -77,13 +81,15 @@ def _on_axis(node: Node, axis: Any) -> tuple[Node, int]:
     return node, np.lib.array_utils.normalize_axis_index(operator.index(axis), node.ndim)
 
 
-def _places(given: Any, size: int, mode: str) -> np.ndarray[Any, Any]:
-    """Return the indices that `take` means, as int64, or raise what NumPy raises."""
+def _places(given: Any, shape: Shape, axis: int, mode: str) -> np.ndarray[Any, Any]:
+    """Return the indices along ``axis`` that `take` means, as int64, or raise what NumPy raises."""
+    size = shape[axis]
     arrays = isinstance(given, np.ndarray | Expression)
     values = np.asarray(given) if arrays else np.array(given, np.int64)  # NumPy cuts floats of lists, as here
     np.empty(1).take(np.empty(0, values.dtype), mode=mode)  # type: ignore[call-overload]
     places: np.ndarray[Any, Any] = values.astype(np.int64)
-    if places.size and (not size or mode == "raise"):
+    looked_at = math.prod(shape[:axis]) and (mode == "raise" or not (size or not math.prod(shape[axis + 1 :])))
+    if places.size and looked_at:
         for bound in (places.min(), places.max()):
             if not -size <= bound < size:
                 first = places[(places < -size) | (places >= size)].flat[0]

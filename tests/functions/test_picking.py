@@ -37,6 +37,16 @@ def test_compress(x, data):
     check(lambda: a.compress(ca.asarray(condition) > 0, axis), lambda: x.compress(condition > 0, axis))
 
 
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (0, 0, 3), (0,)])
+@pytest.mark.parametrize("mode", ["raise", "clip"])  # with "wrap" NumPy itself never returns
+def test_indices_of_nothing_are_looked_at_where_numpy_does(shape, mode):
+    x = np.zeros(shape)
+    a = chunked(x, tuple(max(1, n) for n in shape))
+    for axis in (None, *range(x.ndim)):
+        for indices in ([], [0], [5], [[1, -9]]):
+            check(lambda i=indices, k=axis: a.take(i, k, mode=mode), lambda i=indices, k=axis: x.take(i, k, mode=mode))
+
+
 @pytest.mark.parametrize("large", [False, True])
 @settings(max_examples=40)
 @given(x=arrays(dtype=numeric_dtypes(), shape=shapes(3, 200)), data=st.data())
