@@ -18,7 +18,7 @@ from itertools import chain
 from typing import Any
 
 from chunkarr import fsio, settings
-from chunkarr.errors import CorruptChunkError, TextError, UnsupportedError
+from chunkarr.errors import CorruptChunkError, MemoryBudgetError, TextError, UnsupportedError
 from chunkarr.formats.inflating import Inflated
 from chunkarr.formats.runs import Descriptor, file_generation
 from chunkarr.formats.scratch import NAME
@@ -156,7 +156,10 @@ def _unpacked(path: str, head: bytes) -> Iterator[bytes]:
         if head.startswith(_ZSTD):
             yield from _unpacked_zstd(path)
             return
-        with bz2.BZ2File(path) if head.startswith(_BZ2) else lzma.LZMAFile(path) as file:
+        if head.startswith(_XZ):
+            yield from _unpacked_xz(path)
+            return
+        with bz2.BZ2File(path) as file:
             while piece := file.read(PIECE):
                 yield piece
     except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
@@ -165,8 +168,55 @@ def _unpacked(path: str, head: bytes) -> Iterator[bytes]:
         raise CorruptChunkError(f"{path}: its compressed data are damaged: {error}") from None
 
 
+def _unpacked_xz(path: str) -> Iterator[bytes]:
+    """Yield what an xz file of one or more streams decodes to, with a dictionary that fits the budget."""
+    decoder, begun = lzma.LZMADecompressor(lzma.FORMAT_XZ, settings.budget()), False
+    for piece in chain(_pieces(path), [b""]):
+        data = piece if begun else piece.lstrip(b"\0")  # zeros may lie between streams
+        while data or begun:
+            try:
+                text = decoder.decompress(data, PIECE)
+            except lzma.LZMAError as error:
+                if "limit" not in str(error):
+                    raise
+                raise _beyond(path, "a dictionary") from None
+            if text:
+                yield text
+            data, begun = b"", True
+            if decoder.eof:
+                data, begun = decoder.unused_data.lstrip(b"\0"), False
+                decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, settings.budget())
+            elif decoder.needs_input:
+                break
+    if begun:
+        raise EOFError("it ends before its stream does")
+
+
+def _beyond(path: str, what: str) -> MemoryBudgetError:
+    return MemoryBudgetError(
+        f"{path}: it was packed with {what} that takes more than the budget of "
+        f"{settings.format_bytes(settings.budget())}; raise the budget, or pack it anew with a smaller one"
+    )
+
+
+def _check_window(path: str) -> None:
+    """Refuse a zst file whose window does not fit the budget, by the header of its frame (RFC 8878, 3.1.1.1)."""
+    with open(path, "rb") as file:
+        head = file.read(18).ljust(18, b"\0")
+    flags = head[4]
+    if flags & 0x20:  # a single segment: the window is as large as the content
+        begin = 5 + (0, 1, 2, 4)[flags & 3]
+        window = int.from_bytes(head[begin : begin + (1, 2, 4, 8)[flags >> 6]], "little")
+    else:
+        base = 1 << (10 + (head[5] >> 3))
+        window = base + base // 8 * (head[5] & 7)
+    if window > settings.budget():
+        raise _beyond(path, "a window")
+
+
 def _unpacked_zstd(path: str) -> Iterator[bytes]:
     """Yield what a zst file decodes to: by Python 3.14's own module, else by pyarrow."""
+    _check_window(path)
     try:
         opened = import_module("compression.zstd").open(path)
     except ImportError:
@@ -174,6 +224,7 @@ def _unpacked_zstd(path: str) -> Iterator[bytes]:
             opened = import_module("pyarrow").CompressedInputStream(path, "zstd")
         except ImportError:
             raise UnsupportedError(f"{path}: zst needs pyarrow: pip install chunkarr[text]") from None
+    buffer = bytearray(PIECE)
     with opened as file:
-        while piece := file.read(PIECE):
-            yield bytes(piece)
+        while count := file.readinto(buffer):  # pyarrow's read loses its bytes when it fails
+            yield bytes(memoryview(buffer)[:count])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import gc
 import gzip
 import io
 import lzma
@@ -12,9 +13,11 @@ import pickle
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
+from numcodecs import Zstd
 
 import chunkarr as ca
 from chunkarr.formats.table import open_stored
@@ -277,6 +280,47 @@ def test_compressed_texts(tmp_path, suffix):
     same(a[4_000:4_010].compute(), table[4_000:4_010])
     with pytest.raises(ca.FormatError):
         ca.open(put(tmp_path, data[: len(data) // 2], f"u.csv{suffix}"))
+
+
+def test_streams_of_xz_one_after_another(tmp_path):
+    streams = [lzma.compress(b"1,2\n" * n) for n in (3, 0, 5)]
+    for padding in (0, 8, 3 << 20):
+        data = bytes(padding).join(streams)
+        same(ca.open(put(tmp_path, data, "t.csv.xz")).compute(), np.array([[1, 2]] * 8))
+        with pytest.raises(ca.FormatError, match="damaged"):
+            ca.open(put(tmp_path, data[:-9], "u.csv.xz"))
+    with pytest.raises(ca.FormatError, match="damaged"):
+        ca.open(put(tmp_path, streams[0] + b"x", "u.csv.xz"))
+
+
+@pytest.mark.parametrize("suffix", [".xz", ".zst"])
+def test_what_unpacks_a_text_fits_the_budget(tmp_path, suffix):
+    """A dictionary of 64 MiB, which the file asks for, was allocated whatever the budget."""
+    text = b"1,2\n" * 1000
+    header = b"\x28\xb5\x2f\xfd\x00" + bytes([16 << 3])  # a frame with a window of 64 MiB
+    data = lzma.compress(text, preset=9) if suffix == ".xz" else header + Zstd(1).encode(text)[6:]
+    path = put(tmp_path, data, f"t.csv{suffix}")
+    with ca.config.set(memory="32MiB"), pytest.raises(ca.MemoryBudgetError, match="32 MiB"):
+        ca.open(path)
+    if suffix == ".xz":
+        with ca.config.set(memory="128MiB"):
+            assert ca.open(path).shape == (1000, 2)
+
+
+def test_a_zst_file_that_is_damaged_keeps_no_memory(tmp_path):
+    """Each of them kept the mebibyte that pyarrow had read into."""
+    pytest.importorskip("pyarrow")
+    path = put(tmp_path, bytes(Zstd(1).encode(b"1,2\n" * 1000))[:-5], "t.csv.zst")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(5):
+            with pytest.raises(ca.FormatError):
+                ca.open(path)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_scratch_of_a_compressed_text_goes_with_it(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import zipfile
 import zlib
@@ -15,6 +17,7 @@ import google_crc32c
 import numpy as np
 import scipy.io
 import scipy.sparse
+from numcodecs import Zstd
 
 import chunkarr as ca
 
@@ -81,6 +84,8 @@ def make_zarr(folder: str) -> None:
     ca.save(folder + "/a.zarr", numbers(), chunks=(4, 4))
     ca.save(folder + "/b.zarr", numbers("<u2"), chunks=(2, 5), shards=(4, 10), codec="zstd")
     ca.save(folder + "/c.zarr", numbers("i1"), chunks=(6, 10), codec="gzip")
+    ca.save(folder + "/d.zarr", RECORDS, layout="columns")
+    ca.save(folder + "/e.zarr", RECORDS)
 
 
 def make_foreign_zarr(folder: str) -> None:
@@ -188,7 +193,9 @@ def make_mat7(folder: str) -> None:
 
 def make_mat73(folder: str) -> None:
     """Make a MATLAB file of version 7.3."""
-    ca.save(folder + "/a.mat", numbers(), version="7.3")
+    values = {"a": numbers(), "b": numbers() * 1j, "c": np.array(["ab", "cd"]), "d": numbers() > 5, "e": numbers()[:0]}
+    for name, what in values.items():
+        ca.save(f"{folder}/{name}.mat", what, version="7.3")
 
 
 def take_mat7(content: bytes) -> bytes:
@@ -220,6 +227,29 @@ def make_text(folder: str) -> None:
         file.write(texts["a.csv"])
 
 
+def make_packed_text(folder: str) -> None:
+    """Make text files that are unpacked into scratch, or turned into UTF-8 there."""
+    text = "".join(f"{i},{i / 7},name {i}\n" for i in range(60))
+    contents = {"a.csv.bz2": bz2.compress(text.encode()), "b.csv.xz": lzma.compress(text.encode())}
+    contents["c.csv.zst"] = Zstd(3).encode(text.encode())
+    contents["d.csv"] = text.encode("utf-16")
+    for name, content in contents.items():
+        with open(f"{folder}/{name}", "wb") as file:
+            file.write(content)
+
+
+def make_fixed_text(folder: str) -> None:
+    """Make a text file of fields of fixed width."""
+    with open(folder + "/a.txt", "w") as file:
+        file.writelines(f"{i:5d}{i * 1.5:8.3f}{'ab':>4}\n" for i in range(60))
+
+
+def make_matching_text(folder: str) -> None:
+    """Make a text file for a regular expression."""
+    with open(folder + "/a.txt", "w") as file:
+        file.writelines(f"x={i} y={i * 1.5}\n" for i in range(60))
+
+
 def take_gzip(content: bytes) -> bytes:
     """Return what gzip packed; any other file as it is."""
     return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
@@ -245,6 +275,9 @@ CASES: tuple[Case, ...] = (
     Case("mat7", make_mat7, inner=Inner(take_mat7, put_mat7)),
     Case("mat73", make_mat73, {"isolate": True}),
     Case("text", make_text, inner=Inner(take_gzip, put_gzip)),
+    Case("text-packed", make_packed_text),
+    Case("text-fixed", make_fixed_text, {"widths": (5, 8, 4)}),
+    Case("text-matching", make_matching_text, {"regexp": r"x=(\d+) y=([\d.]+)"}),
 )
 
 
