@@ -246,7 +246,9 @@ def _header_rows(body: list[list[str]], words: Words, given: Given, path: str) -
         units = units and any(kinds[1][k] == "text" for k in numbers)
         return (2 if units else 1) if told else 0
     unique = len(set(body[0])) == len(body[0]) and all(body[0])
-    return int(unique and len(body) > 1 and path.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")))
+    return int(
+        unique and len(body[0]) + len(body) > 2 and path.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz"))
+    )
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
