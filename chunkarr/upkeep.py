@@ -22,6 +22,7 @@ class RecoverReport:
     path: str
     done: tuple[str, ...]  # a sentence each
     unfinished: tuple[str, ...]  # hidden outputs that ``resume=True`` goes on with; they were left alone
+    found: bool = True  # whether anything is at ``path``
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, ready for JSON."""
@@ -29,7 +30,8 @@ class RecoverReport:
 
     def __str__(self) -> str:
         """Return what was done, a line each."""
-        lines = [f"{self.path}: {what}" for what in self.done] or [f"{self.path}: there was nothing to do"]
+        nothing = "there was nothing to do" if self.found else "is not there, and there was nothing to do"
+        lines = [f"{self.path}: {what}" for what in self.done or (nothing,)]
         return "\n".join([*lines, *(f"{part}: is unfinished, and was left to be resumed" for part in self.unfinished)])
 
 
@@ -72,7 +74,7 @@ def recover(path: Path, *, drop_unfinished: bool = False) -> RecoverReport:
     removed = fsio.sweep(file, keep_unfinished=not drop_unfinished)
     done += [f"removed an unfinished output, {part}" for part in removed]
     left = tuple(part for part in fsio.unfinished(file) if os.path.lexists(part))
-    return RecoverReport(os.fspath(path), tuple(done), left)
+    return RecoverReport(os.fspath(path), tuple(done), left, os.path.lexists(file))
 
 
 def adopt(path: Path) -> str:

@@ -76,6 +76,8 @@ def test_every_command_explains_itself(command, row):
     [
         ([], "command"),
         (["frobnicate"], "frobnicate"),
+        (["convrt"], "did you mean 'convert'?"),
+        (["convert"], "TARGET"),
         (["info"], "SOURCE"),
         (["info", "x.npy", "--nope"], "--nope"),
         (["head", "x.npy", "-n", "-1"], "-1"),
@@ -195,8 +197,52 @@ def test_bad_input_is_one_line(command, tmp_path):
     assert_error(command("info", tmp_path / "bad.npy"), 1, "bad.npy")
     assert_error(command("info", tmp_path / "none.npy"), 1, "none.npy", "No such file")
     assert_error(command("convert", tmp_path / "bad.npy", tmp_path / "t.zarr"), 1, "bad.npy")
-    assert_error(command("info", tmp_path / "bad.npy", "--shape", "3"), 1, "shape")
+    assert_error(command("info", tmp_path / "bad.npy", "--shape", "3"), 2, "shape")
     assert os.listdir(tmp_path) == ["bad.npy"]
+
+
+@pytest.mark.parametrize("name", ["t.npy", "t.zarr", "t.h5", "t.csv", "t.mat", "t.npz"])
+def test_a_folder_that_is_not_there_is_named(command, stack, tmp_path, name):
+    """The error named a hidden sibling that nobody had asked for."""
+    for more in ([], ["--dry-run"]):
+        line = command("convert", stack[0], tmp_path / "none" / name, *more)
+        assert_error(line, 1, f"{tmp_path / 'none'}: there is no such directory")
+    assert os.listdir(tmp_path) == ["stack.npy"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["digest", "none"], ["diff", "none", "none"], ["verify", "none"], ["info", "none"]]
+)
+def test_a_name_without_a_suffix_that_is_not_there(command, arguments):
+    """It was said to be of no known format."""
+    code, out, err = command(*arguments)
+    assert (code, out) == (4 if arguments[0] == "diff" else 1, "")
+    assert "none: No such file or directory" in err
+    assert "none: is not there" in command("recover", "none")[1]
+
+
+def test_errors_name_options_as_flags(command, stack, tmp_path):
+    """Some advised `chunkarr.config.set(memory="1 MiB")`, partial="drop" or options=."""
+    line = command("convert", stack[0], tmp_path / "t.zarr", "--memory", "10B")
+    advice = line[2].partition("raise it ")[2].split()
+    assert advice[0] == "--memory"
+    assert command("convert", stack[0], tmp_path / "t.zarr", *advice[:2])[0] == 0
+    (tmp_path / "a.raw").write_bytes(bytes(7))
+    assert_error(command("info", tmp_path / "a.raw", "--dtype", "u2"), 1, "--partial drop")
+    assert_error(command("rechunk", stack[0], tmp_path / "t.npy", "--chunks", "1,1,1"), 2, "goes into --option")
+    code, out, err = command("convert", stack[0], tmp_path / "t.xyz")
+    assert (code, out) == (1, "")
+    assert "of no known format" in err
+    assert len(err) < 500 + len(str(tmp_path))
+
+
+def test_info_lists_what_a_group_holds(command, stack, tmp_path):
+    """It was refused, where that of an HDF5 file was listed."""
+    target = tmp_path / "all.zarr"
+    assert command("convert", stack[0], f"{target}::run/x")[0] == 0
+    assert "run/x  6 × 5 × 4 uint16" in command("info", target)[1]
+    assert json.loads(command("info", target, "--json")[1])["members"][0]["name"] == "run/x"
+    assert json.loads(command("info", f"{target}::run/x", "--json")[1])["shape"] == [6, 5, 4]
 
 
 def test_work_that_cannot_fit_is_refused(command, stack, tmp_path):

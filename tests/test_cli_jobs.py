@@ -68,23 +68,23 @@ def test_concat(command, frames, tmp_path):
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
-        ("convert f*.raw t.npy " + RAW, 1, ["3 sources", "--stack 0", "--concat 0"]),
-        ("convert f*.raw t.npy --stack 0 --concat 0 " + RAW, 1, ["--stack 0", "--concat 0"]),
+        ("convert f*.raw t.npy " + RAW, 2, ["3 sources", "--stack 0", "--concat 0"]),
+        ("convert f*.raw t.npy --stack 0 --concat 0 " + RAW, 2, ["--stack 0", "--concat 0"]),
         ("convert g*.raw t.npy --stack " + RAW, 1, ["g*.raw", "matches"]),
-        ("convert f*.raw t.npy --stack 3 " + RAW, 1, ["stack along axis 3", "-3 ... 2"]),
-        ("convert f1.raw other.npy t.npy --stack " + RAW, 1, ["other.npy", "does not take"]),
+        ("convert f*.raw t.npy --stack 3 " + RAW, 2, ["stack along axis 3", "-3 ... 2"]),
+        ("convert f1.raw other.npy t.npy --stack " + RAW, 2, ["other.npy", "does not take"]),
         ("convert f1.raw", 2, ["TARGET"]),
         ("convert folder t.npy", 1, ["folder", "1 of .npy", "1 of .raw"]),
         ("convert other.npy t.npy --shards 3", 2, ["--shards", "zarr"]),
         ("convert other.npy t.npy --option shape", 2, ["NAME=VALUE"]),
-        ("convert other.npy t.npy --target-option depth=1", 1, ["depth", "order"]),
+        ("convert other.npy t.npy --target-option depth=1", 2, ["depth", "order"]),
         ("convert f1.raw t.npy --append --overwrite " + RAW, 2, ["--append"]),
         ("concat other.npy folder/x.npy t.npy", 1, ["x.npy", "(2,)", "(7, 2)"]),
         ("append other.npy none.npy", 1, ["none.npy", "No such file"]),
         ("append other.npy folder/x.npy", 1, ["(2,)", "(7, 2)"]),
-        ("append other.npy other.npy --axis 2", 1, ["axis 2"]),
+        ("append other.npy other.npy --axis 2", 2, ["axis 2"]),
         ("reduce other.npy t.npy --func frob", 2, ["frob", "nanmean"]),
-        ("reduce other.npy t.npy --block 2", 1, ["block", "(7, 2)"]),
+        ("reduce other.npy t.npy --block 2", 2, ["block", "(7, 2)"]),
         ("reduce other.npy t.npy --block 2,2 --axis 0", 2, ["--block", "--axis"]),
     ],
 )
@@ -187,6 +187,26 @@ def test_text_on_the_command_line(command, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "t.npy"), [[1.5, 3], [np.nan, 4]])
     assert command("convert t.npy t.tsv --delimiter \\t")[0] == 0
     assert (tmp_path / "t.tsv").read_text().splitlines() == ["1.5\t3.0", "nan\t4.0"]
+
+
+def test_columns_of_a_text_become_arrays_of_a_group(command, tmp_path):
+    """Both formats take --layout, and "columns" was said to be none of a text."""
+    (tmp_path / "t.csv").write_text("n,name\n1,a\n2,b\n")
+    assert command("convert t.csv t.zarr --layout columns")[0] == 0
+    np.testing.assert_array_equal(ca.open(tmp_path / "t.zarr::n"), [1, 2])
+    assert command("convert t.csv u.zarr --layout records --target-option layout=columns")[0] == 0
+    same(ca.open(tmp_path / "u.zarr"), ca.open(tmp_path / "t.zarr").compute())
+
+
+def test_a_text_of_names_alone_has_no_rows(command, tmp_path):
+    """The names were taken for a row of words, which made words of the numbers that were joined with it."""
+    for name, rows in (("day1.csv", "1,2.5\n"), ("day2.csv", "")):
+        (tmp_path / name).write_text("n,x\n" + rows)
+    assert json.loads(command("info day2.csv --json")[1])["shape"] == [0, 2]
+    assert command("concat day1.csv day2.csv t.npy")[0] == 0
+    same(ca.open(tmp_path / "t.npy"), np.array([[1, 2.5]]))
+    (tmp_path / "one.csv").write_text("word\n")
+    assert json.loads(command("info one.csv --json")[1])["shape"] == [1]
 
 
 def test_records_said_as_a_structure_of_c(tmp_path, capsys):

@@ -8,14 +8,14 @@ import click
 
 from chunkarr.cli.convert import chosen_type
 from chunkarr.cli.exits import resumable
-from chunkarr.cli.formats import deal, format_flags
+from chunkarr.cli.formats import Sectioned, deal, format_flags
 from chunkarr.cli.joining import several, writing_options
 from chunkarr.cli.options import as_json, job_options
 
 __all__ = ["command"]
 
 
-@click.command("concat")
+@click.command("concat", cls=Sectioned)
 @click.argument("sources", metavar="SOURCE...", nargs=-1)
 @click.argument("target")
 @click.option("--axis", type=int, default=0, show_default=True, metavar="N", help="Along which axis.")
@@ -34,8 +34,7 @@ def command(
     from chunkarr import jobs
 
     names = several(sources)
-    options, more = deal(names[0], source_format, target, format_, given)
-    more |= of_target
+    options, more = deal(names[0], source_format, target, format_, given, of_target)
     dtype = chosen_type(astype, more, options)
     with resumable():
         report = jobs.concat(

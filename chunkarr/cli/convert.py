@@ -38,8 +38,7 @@ def command(
     from chunkarr import jobs
 
     names = several(sources)
-    options, more = deal(names[0], source_format, target, format_, given)
-    more |= of_target
+    options, more = deal(names[0], source_format, target, format_, given, of_target)
     dtype = chosen_type(astype, more, options)
     if append and (overwrite or resume):
         raise click.UsageError("--append goes neither with --overwrite nor with --resume: it is done or not done")

@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from chunkarr.cli.exits import DIFFERENT, INCOMPARABLE, failing
-from chunkarr.cli.formats import fitting, source_flags
+from chunkarr.cli.formats import Sectioned, fitting, source_flags
 from chunkarr.cli.options import as_json, memory_option
 
 __all__ = ["command"]
 
 
-@click.command("diff")
+@click.command("diff", cls=Sectioned)
 @click.argument("first")
 @click.argument("second")
 @click.option("--rtol", type=click.FloatRange(0), default=0.0, help="Difference, relative to SECOND, to ignore.")

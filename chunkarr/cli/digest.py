@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from chunkarr.cli.formats import fitting, source_flags
+from chunkarr.cli.formats import Sectioned, fitting, source_flags
 from chunkarr.cli.options import as_json, describe_dtype, memory_option
 
 __all__ = ["command"]
 
 
-@click.command("digest")
+@click.command("digest", cls=Sectioned)
 @click.argument("sources", nargs=-1, required=True)
 @source_flags
 @memory_option()

@@ -94,6 +94,7 @@ class Word:
     help: str
     read: Callable[[str], Any] = as_value  # the text after the flag -> the value
     metavar: str = "VALUE"
+    target_only: tuple[str, ...] = ()  # values that a target takes and no source does
 
 
 WORDS: dict[str, Word] = {
@@ -120,7 +121,11 @@ WORDS: dict[str, Word] = {
     "newline": Word("What ends a line.", _as_text, "TEXT"),
     "header_text": Word("What is written before the values.", _as_text, "TEXT"),
     "footer_text": Word("What is written behind the values.", _as_text, "TEXT"),
-    "layout": Word("Of packed integers, as raw12; of text: matrix or records; of Zarr: columns or records.", str),
+    "layout": Word(
+        "Of packed integers, as raw12; of text: matrix or records; of Zarr: columns or records.",
+        str,
+        target_only=("columns",),
+    ),
     "bits": Word("Bits of each sample.", metavar="N"),
     "bitorder": Word("Which bit of a byte comes first: little or big.", str),
     "signed": Word("True: two's complement; offset: offset binary; false: no negative numbers.", metavar="BOOL|offset"),
@@ -137,13 +142,30 @@ WORDS: dict[str, Word] = {
     "allow_external": Word("Read other files that the file names: true or false.", metavar="BOOL"),
     "chunks": Word("Shape of the chunks.", as_shape, "N,N,..."),
     "shards": Word("Shape of the shards.", as_shape, "N,N,..."),
-    "codec": Word("Compression, as blosc:lz4, zstd:3, gzip:1, none.", str),
+    "codec": Word("Compression, as blosc-lz4, zstd:3, gzip:1, none.", str),
     "fill_value": Word("Value of elements that were never written."),
     "access": Word("How it will be read: rows, columns or cube.", str),
 }
 
 
 UNKNOWN = Word("An option of the format.")
+
+
+class Sectioned(click.Command):
+    """A command whose help tells its own options from those of formats, which are many."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in two sections."""
+        rows = [(p, record) for p in self.get_params(ctx) if (record := p.get_help_record(ctx)) is not None]
+        for title, wanted in (("Options", False), ("Options of formats, by what a file is", True)):
+            records = [record for p, record in rows if isinstance(p, _FormatFlag) == wanted]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class _FormatFlag(click.Option):
+    """An option that formats take."""
 
 
 def takes(name: str, *verbs: str) -> list[str]:
@@ -170,7 +192,9 @@ def _flag(name: str, verbs: tuple[str, ...]) -> Callable[[Command], Command]:
         return None if value is None else _read(word, value, parameter)
 
     text = f"{word.help} ({', '.join(takes(name, *verbs)) or 'any'})"
-    return click.option(f"--{name.replace('_', '-')}", name, metavar=word.metavar, callback=read, help=text)
+    return click.option(
+        f"--{name.replace('_', '-')}", name, cls=_FormatFlag, metavar=word.metavar, callback=read, help=text
+    )
 
 
 def _read(word: Word, text: str, parameter: click.Parameter) -> Any:
@@ -236,14 +260,19 @@ def deal(
     target: str,
     target_format: str | None,
     given: Mapping[str, Any],
+    of_target: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options of the source and those of the target; what both take is of the source."""
+    """Return the options of the source and those of the target; what both take is of the source.
+
+    ``of_target`` are those that were said to be of the target.
+    """
     source_row = row_of(split_member(source)[0], source_format, given)
     target_row = format_of_new(target, target_format)
     options: dict[str, Any] = {}
     layout: dict[str, Any] = {}
     for name, value in given.items():
-        if name in source_row.open_options:
+        theirs = WORDS.get(name, UNKNOWN).target_only
+        if name in source_row.open_options and value not in theirs:
             options[name] = value
         elif (target_row is not None and name in target_row.create_options) or name == "dtype":
             layout[name] = value  # the dtype of a source that tells its own: what to convert to
@@ -251,4 +280,8 @@ def deal(
             which = " and ".join(takes(name, "open", "create")) or "no format"
             kinds = f"SOURCE is {source_row.name}, TARGET {target_row.name if target_row else 'of no known format'}"
             raise click.UsageError(f"--{name.replace('_', '-')} is an option of {which}; {kinds}")
-    return options, layout
+    unknown = sorted(of_target.keys() - set(target_row.create_options)) if target_row is not None else []
+    if unknown and target_row is not None:
+        known = ", ".join(_names(target_row, "create"))
+        raise click.UsageError(f"--target-option {unknown[0]}: {target_row.name} takes {known or 'no options'}")
+    return options, layout | dict(of_target)

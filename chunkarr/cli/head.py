@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from chunkarr.cli.formats import source_flags
+from chunkarr.cli.formats import Sectioned, source_flags
 from chunkarr.cli.options import memory_option
 
 __all__ = ["command"]
 
 
-@click.command("head")
+@click.command("head", cls=Sectioned)
 @click.argument("source")
 @click.option("-n", "--rows", type=click.IntRange(0), default=10, show_default=True, help="Rows along the first axis.")
 @source_flags

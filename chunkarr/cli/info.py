@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chunkarr.cli.formats import source_flags
+from chunkarr.cli.formats import Sectioned, source_flags
 from chunkarr.cli.options import as_json, describe_dtype
 from chunkarr.settings import format_bytes
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("info")
+@click.command("info", cls=Sectioned)
 @click.argument("source")
 @source_flags
 @click.option("--json", "json", is_flag=True, help="Print JSON.")
@@ -32,10 +32,11 @@ def command(source: str, options: dict[str, Any], json: bool) -> None:
     from chunkarr.formats.table import list_members, open_stored, row_of, split_member
 
     file, member = split_member(source)
-    if member is None and os.path.isfile(file):
+    if member is None and os.path.exists(file):
         row = row_of(file, options.get("format"), options)
-        found = list_members(file, row.name) if row.members else []
-        if found and sum(one.dtype is not None for one in found) != 1:
+        found = list_members(file, row.name) if row.members and os.path.isdir(file) == row.directory else []
+        alone = [one for one in found if one.dtype is not None]
+        if found and (len(alone) != 1 or (row.directory and alone[0].name)):
             _list(source, row.name, found, json=json)
             return
     stored = open_stored(source, **options)

@@ -8,19 +8,22 @@ from typing import Any, TypeVar
 
 import click
 
+from chunkarr.cli.formats import Sectioned, pairs
+from chunkarr.cli.options import as_dtype
+
 __all__ = ["Joining", "join_options", "several", "writing_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Joining(click.Command):
+class Joining(Sectioned):
     """A command whose ``--stack`` takes an axis or nothing: click would take the next file for it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Give ``--stack`` its default where no number follows."""
         given = [
             "--stack=0" if word == "--stack" and not re.fullmatch(r"-?\d+", after) else word
-            for word, after in zip(args, [*args[1:], ""], strict=True)
+            for word, after in zip(args, [*args, ""][1:], strict=True)
         ]
         return super().parse_args(ctx, given)
 
@@ -37,9 +40,6 @@ def join_options(command: Command) -> Command:
 
 def writing_options(command: Command) -> Command:
     """Add what says how values and formats change on the way to TARGET."""
-    from chunkarr.cli.formats import pairs
-    from chunkarr.cli.options import as_dtype
-
     for option in (
         click.option(
             "--target-option", "of_target", metavar="NAME=VALUE", multiple=True, callback=pairs,

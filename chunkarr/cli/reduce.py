@@ -44,8 +44,7 @@ def command(
     if block is not None and (axis is not None or keepdims):
         raise click.UsageError("--block keeps all axes: give either --block or --axis, --keepdims")
     names = several(sources)
-    options, more = deal(names[0], source_format, target, format_, given)
-    more |= of_target
+    options, more = deal(names[0], source_format, target, format_, given, of_target)
     dtype = chosen_type(astype, more, options)
     with resumable():
         report = jobs.reduce(

@@ -23,10 +23,8 @@ from chunkarr.cli.table import Commands
 
 __all__ = ["chunkarr", "main", "run"]
 
-KEYWORD = re.compile(
-    r"\b(overwrite|dtype|shape|offset|order|format|chunks|shards|codec|resume)=(?:True\b|(?=[ ,;)]|$))"
-    r"|\b(stack|concat)=(?=-?\d)"
-)
+MEMORY = re.compile(r'(?:with )?chunkarr\.config\.set\(memory="(\d+) (\w+)"\)')
+OPTIONS = re.compile(r"\boptions=(?!\w)")  # of Python's calls: what the source takes
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -80,10 +78,20 @@ def _isolating() -> AbstractContextManager[Any]:
 def _as_flags(text: str) -> str:
     """Return an error's text with keywords of Python as options of the command line.
 
-    >>> _as_flags("give overwrite=True, or stack=0")
-    'give --overwrite, or --stack 0'
+    >>> _as_flags('give overwrite=True, stack=0 or partial="drop"')
+    'give --overwrite, --stack 0 or --partial drop'
     """
-    return KEYWORD.sub(lambda match: f"--{match[1]}" if match[1] else f"--{match[2]} ", text)
+    from chunkarr.cli.formats import WORDS
+
+    names = "|".join((*WORDS, "overwrite", "resume", "stack", "concat", "block", "rtol", "atol"))
+    text = OPTIONS.sub("--option", MEMORY.sub(r"--memory \1\2", text))
+    keyword = re.compile(rf'(?<![\w/.-])({names})=(?:True\b|"([^"]*)"|(-?\d+(?:\.\d+)?\b)|(?=[ ,;)]|$))')
+    return keyword.sub(_as_flag, text)
+
+
+def _as_flag(match: re.Match[str]) -> str:
+    value = match[2] if match[2] is not None else match[3]
+    return f"--{match[1].replace('_', '-')}" + (f" {value}" if value is not None else "")
 
 
 def _one_line(error: BaseException) -> str:
@@ -98,6 +106,13 @@ def _one_line(error: BaseException) -> str:
     words = [text or type(error).__name__, *getattr(error, "__notes__", ())]
     line = _as_flags("; ".join(" ".join(word.split()) for word in words))
     return line if known else f"{type(error).__name__}: {line}"
+
+
+def _code(error: Exception) -> int:
+    """Return the exit code of an error: an option that is not known or cannot be is wrong usage."""
+    from chunkarr.errors import OptionError
+
+    return USAGE if isinstance(error, OptionError) else FAILED
 
 
 def _interrupted(error: BaseException) -> str:
@@ -153,7 +168,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             if caught:
                 _say(_interrupted(error))
                 return SIGNALLED + caught[0]
-            cause, code = (error.__cause__, error.code) if isinstance(error, FailedError) else (None, FAILED)
+            cause, code = (error.__cause__, error.code) if isinstance(error, FailedError) else (None, _code(error))
             _say(f"error: {_one_line(cause or error)}")
             return code
     return DONE

@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from chunkarr.cli.exits import resumable
-from chunkarr.cli.formats import source_flags
+from chunkarr.cli.formats import Sectioned, source_flags
 from chunkarr.cli.options import as_json, job_options
 
 __all__ = ["command"]
 
 
-@click.command("sort")
+@click.command("sort", cls=Sectioned)
 @click.argument("source")
 @click.argument("target")
 @source_flags

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from chunkarr.cli.formats import source_flags
+from chunkarr.cli.formats import Sectioned, source_flags
 from chunkarr.cli.options import as_json, describe_dtype, memory_option
 
 __all__ = ["command"]
@@ -23,7 +23,7 @@ def _as_quantiles(text: str) -> list[float]:
     return found
 
 
-@click.command("stats")
+@click.command("stats", cls=Sectioned)
 @click.argument("source")
 @click.option(
     "--quantile", "quantiles", type=_as_quantiles, metavar="Q,Q,...", default="0.25,0.5,0.75", show_default=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from dataclasses import dataclass
 
@@ -45,13 +46,15 @@ class Commands(click.Group):
         """Return the names in the order of the table."""
         return [row.name for row in COMMANDS]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import and return a command, None if there is none of this name."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Import and return a command; a name that there is not is wrong usage."""
         for row in COMMANDS:
             if row.name == cmd_name:
                 command: click.Command = importlib.import_module(row.module).command
                 return command
-        return None
+        close = difflib.get_close_matches(cmd_name, [row.name for row in COMMANDS], 1)
+        meant = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(row.name for row in COMMANDS)}"
+        raise click.UsageError(f"there is no command {cmd_name!r}; {meant}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the table without importing anything."""

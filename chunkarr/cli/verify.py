@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from chunkarr.cli.exits import FAILED
-from chunkarr.cli.formats import source_flags
+from chunkarr.cli.formats import Sectioned, source_flags
 from chunkarr.cli.options import as_json, memory_option
 
 __all__ = ["command"]
 
 
-@click.command("verify")
+@click.command("verify", cls=Sectioned)
 @click.argument("source")
 @source_flags
 @memory_option()

@@ -304,5 +304,5 @@ def reopened(layout: Layout, access: Access) -> FileStored:
 def _only(path: str, names: list[str]) -> str:
     if len(names) != 1:
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        raise FormatError(f"{path}: has {len(names)} data sets, choose one with member=: {names[:LISTED]}{more}")
+        raise FormatError(f"{path}: has {len(names)} data sets, choose one as {path}::name: {names[:LISTED]}{more}")
     return names[0]

@@ -308,7 +308,7 @@ def _only(path: str, generation: tuple[int, int, int]) -> str:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         rest = "; ".join(f"{entry.name!r} is {entry.note}" for entry in found if entry.dtype is None)
         raise FormatError(
-            f"{path}: has {len(names)} arrays, choose one with {path}::name: {names[:NAMED]}{more}"
+            f"{path}: has {len(names)} arrays, choose one as {path}::name: {names[:NAMED]}{more}"
             + (f" ({rest[:1000]})" if rest else "")
         )
     return names[0]

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 HEAD = 4096  # bytes of a file that recognising it may look at
+SHOWN = 3  # suffixes of a format that an error names
 ISOLATED = "chunkarr.formats.hdf5_isolated"  # imported where it is asked for
 
 
@@ -82,6 +83,8 @@ def identify(path: str, format: str | None = None) -> Format:  # noqa: A002 - th
     ------
     FormatError
         If neither content nor suffix is known.
+    FileNotFoundError
+        If there is nothing at ``path``, whose suffix is not known either.
     OptionError
         If no format is called ``format``.
 
@@ -97,13 +100,15 @@ def identify(path: str, format: str | None = None) -> Format:  # noqa: A002 - th
     row = _by_content(path) or _by_suffix(path) if path != "-" else _named("text")
     if row is not None and (row.directory or not os.path.isdir(path)):
         return row
+    if not os.path.lexists(path):
+        raise FileNotFoundError(2, os.strerror(2), path)
     kind = "directory" if os.path.isdir(path) else "file"
     raise _unknown(path, f"by its content and its name, this {kind}")
 
 
 def _unknown(path: str, what: str) -> FormatError:
-    known = "; ".join(f"{row.name} ({' '.join(row.suffixes)})" for row in FORMATS)
-    return FormatError(f"{path}: {what} is of no known format ({known}); pass format=, or dtype= for raw records")
+    known = ", ".join(f"{row.name} ({' '.join(row.suffixes[:SHOWN])})" for row in FORMATS)
+    return FormatError(f"{path}: {what} is of no known format; there are {known}; another name, or format=, says which")
 
 
 def _by_content(path: str) -> Format | None:
@@ -321,6 +326,9 @@ def create_target(
     row, place, within = place_of_new(path, format)
     _check_options(row, options, row.create_options, "creating")
     fsio.refuse_existing(place, overwrite)
+    folder = os.path.dirname(os.path.abspath(split_member(path)[0]))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(2, "there is no such directory to make a file in", folder)
     if os.path.isdir(place) and os.listdir(place) and not sniff_zarr(place, b""):
         raise TargetExistsError(f"{place}: is a directory that holds no array; it is not replaced, use another name")
     if adopt is not None:

@@ -137,7 +137,7 @@ def _group(path: str, file: str) -> str:
     inside = sorted(os.listdir(path))
     names = [name for name in inside if any(os.path.isfile(os.path.join(path, name, mark)) for mark in marks)]
     shown = ", ".join(names[:10]) or "there is none at its first level"
-    return f"{file}: is a Zarr group; name one of its arrays: {shown}"
+    return f"{file}: is a Zarr group; name one of its arrays, as group.zarr::name: {shown}"
 
 
 def meta_of(document: dict[str, Any], file: str, path: str) -> ArrayMeta:

@@ -50,12 +50,16 @@ class Report:
         what = f"{self.source}{more} -> {self.target}: {extent} {self.dtype}, {format_bytes(self.nbytes)}"
         planned = f"{format_bytes(self.memory)} of memory planned, {format_bytes(self.budget)} allowed"
         if not self.stored:
-            passes = f"{self.passes} pass{'' if self.passes == 1 else 'es'} of {self.tasks} tasks"
+            passes = f"{_count(self.passes, 'pass', 'passes')} of {_count(self.tasks, 'task', 'tasks')}"
             files = f", {format_bytes(self.scratch)} of temporary files" if self.scratch else ""
             return f"{what}; would read {format_bytes(self.bytes_read)} in {passes}; {planned}{files}"
-        rate = (self.nbytes - self.resumed) / max(self.seconds, 1e-9) / 1e9
+        rate = format_bytes(int((self.nbytes - self.resumed) / max(self.seconds, 1e-3)))
         again = f", {format_bytes(self.resumed)} of them by an earlier run" if self.resumed else ""
-        return f"{what}{again}, {format_bytes(self.stored)} stored; {self.seconds:.2f} s, {rate:.2f} GB/s; {planned}"
+        return f"{what}{again}, {format_bytes(self.stored)} stored; {self.seconds:.2f} s, {rate}/s; {planned}"
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def run(

@@ -141,7 +141,8 @@ def _open(name: str, format: str | None, options: Mapping[str, Any]) -> Array:  
     try:
         return io.open(name, format=format, **options)
     except OptionError as error:
-        error.add_note(f"the source is {name}")
+        if name not in str(error):
+            error.add_note(f"the source is {name}")
         raise
 
 
