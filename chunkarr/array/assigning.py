@@ -12,7 +12,7 @@ from chunkarr.advanced import parse_advanced
 from chunkarr.array import picking
 from chunkarr.array.drafts import Draft, UpdateDraft
 from chunkarr.array.expression import Expression, as_node
-from chunkarr.array.picking import with_values
+from chunkarr.array.picking import with_numbers, with_values
 from chunkarr.array.values import as_element, as_values, broadcasts, cast, settled
 from chunkarr.graph import Load, Node
 from chunkarr.grid import Grid
@@ -103,6 +103,8 @@ def set_item(array: Any, key: Any, value: Any) -> None:
     if handle is None or not handle.stored.writable:
         check_writable(array)
     fields = isinstance(key, str) or (isinstance(key, list) and key and all(isinstance(k, str) for k in key))
+    if not fields and not is_basic(key):
+        key = with_numbers(key)
     if not fields and is_basic(key):
         batch = None if handle is None else handle.batch
         if batch is not None and isinstance(array._held.op, Load) and batch.set_now(key, value):  # noqa: SLF001

@@ -23,7 +23,7 @@ from chunkarr.ops.layout import broadcast_to, reshape, take_basic
 from chunkarr.ops.sources import constant, indices
 from chunkarr.selection import is_basic, parse_key
 
-__all__ = ["Picking", "pick", "take_where", "truth", "with_values"]
+__all__ = ["Picking", "pick", "take_where", "truth", "with_numbers", "with_values"]
 
 LARGE = 1 << 20  # elements of a mask from which on it is never held whole
 HELD = 24  # bytes that looking one index up holds
@@ -116,12 +116,18 @@ def _picked(node: Node, key: Any) -> Node:
 
 
 def truth(node: Node) -> Node:
-    """Return where ``node`` is not zero."""
-    if node.dtype.kind not in "biufcmM":
-        raise UnsupportedError(
-            f"whether elements of dtype {node.dtype} are zero is not known; compare them with a value"
-        )
-    return elementwise.astype(node, np.dtype(bool))
+    """Return where ``node`` is not zero: text not empty, any field of a record not zero."""
+    kind = np.dtype(bool)
+    if node.dtype.kind in "biufcmM":
+        return elementwise.astype(node, kind)
+    return elementwise.map_tiles(_not_zero, (node,), kind)
+
+
+def _not_zero(x: Any, out: Any) -> None:
+    """Ask NumPy's ``nonzero``, whose answer for text and records no cast gives."""
+    found = np.atleast_1d(out)
+    found[...] = False
+    found[np.atleast_1d(x).nonzero()] = True
 
 
 def pick(array: Expression, key: Any) -> Node:
@@ -138,6 +144,9 @@ def pick(array: Expression, key: Any) -> Node:
         If a mask stands beside such indices.
     """
     node = array._node  # noqa: SLF001
+    key = with_numbers(key)
+    if is_basic(key):
+        return _picked(node, key)
     if _are_far(node, key):
         return _picked_far(node, key if isinstance(key, tuple) else (key,))
     mask = key[0] if isinstance(key, tuple) and len(key) == 1 else key
@@ -194,6 +203,15 @@ def take_where(nodes: list[Node], mask: Node) -> list[Node]:
     (counts,) = engine.compute([count_runs(mask, runs)])
     hits = Hits.of(runs, counts)
     return [compress(node, mask, hits) for node in nodes]
+
+
+def with_numbers(key: Any) -> Any:
+    """Return a key with the numbers that Arrays of integers without axes in it hold."""
+    items = key if isinstance(key, tuple) else (key,)
+    if not any(isinstance(i, Expression) and not i.ndim and i.dtype.kind in "iu" for i in items):
+        return key
+    numbers = (int(i) if isinstance(i, Expression) and not i.ndim and i.dtype.kind in "iu" else i for i in items)
+    return tuple(numbers) if isinstance(key, tuple) else next(numbers)
 
 
 def with_values(key: Any) -> Any:

@@ -87,6 +87,22 @@ def test_wrong_keys_raise_what_numpy_raises(key):
     check(lambda: chunked(x)[key], lambda: x[key])
 
 
+def test_arrays_without_axes_are_indices(tmp_path):
+    x = np.array([[3, 1, 2], [0, 5, 4]])
+    a = chunked(x, (1, 2))
+    same(a[ca.asarray(1)], x[1])
+    same(a[:, a[0].argmin()], x[:, x[0].argmin()])
+    same(a[ca.asarray(-1), None, [0, 2]], x[np.array(-1), None, [0, 2]])
+    for wrong in (2, 1.5):
+        check(lambda w=wrong: a[ca.asarray(w)], lambda w=wrong: x[np.array(w)])
+    b = ca.open(ca.save(tmp_path / "x.npy", x).path, "r+")
+    b[b[0].argmin(), b[1].argmax()] = 9
+    b[b[:, 0].argmax(), [0, 2]] += 1
+    x[1, 1] = 9
+    x[0, [0, 2]] += 1
+    same(b, x)
+
+
 def test_numpy_integers_are_indices():
     a = ca.arange(12).reshape(3, 4)
     assert a[np.int8(1), np.array(2)].item() == 6
