@@ -135,16 +135,18 @@ def grid_edges(nodes: Sequence[Node], bins: Any, limits: Any) -> list[Block]:
     samples = [found.get(k, np.empty(0, nodes[k].dtype)) for k in range(count)]
     edges = []
     for k in range(count):  # one axis at a time: the samples that stand in differ in length
-        number = each[k] if np.ndim(each[k]) else _whole(each[k], k)
-        _, (along,) = np.histogramdd((samples[k],), [number], None if limits[k] is None else [limits[k]])
+        range_ = None if limits[k] is None else [limits[k]]
+        number = each[k] if np.ndim(each[k]) else _whole(each[k], k, samples[k], range_)
+        _, (along,) = np.histogramdd((samples[k],), [number], range_)
         edges.append(np.asarray(along))
     return edges
 
 
-def _whole(number: Any, axis: int) -> int:
-    """Return a number of bins."""
+def _whole(number: Any, axis: int, sample: Block, limits: Any) -> int:
+    """Return a number of bins, or raise what NumPy raises, for the axis and in its order."""
     if number < 1:
         raise ValueError(f"`bins[{axis}]` must be positive, when an integer")
+    np.histogramdd((sample,), [1], limits)
     try:
         return operator.index(number)
     except TypeError as error:

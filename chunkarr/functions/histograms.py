@@ -76,6 +76,15 @@ def _counted(node: Node) -> Node:
     return elementwise.astype(node, np.dtype(np.uint8))
 
 
+def _with_weights(a: Any, weights: Any) -> tuple[Node, Node | None]:
+    """Return what is counted and its weights, or raise what NumPy raises."""
+    node = _counted(_native(a))
+    by = None if weights is None else _native(weights)
+    if by is not None and by.shape != node.shape:
+        raise ValueError("weights should have the same shape as a.")
+    return node, by
+
+
 @implements(np.histogram)
 def histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:  # noqa: A002
     """Return how many elements lie in each bin, and the edges of bins.
@@ -106,14 +115,10 @@ def histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, we
     >>> counts.tolist(), edges.tolist()
     ([2, 1, 1], [1.0, 2.0, 3.0, 4.0])
     """
-    node = _counted(_native(a))
-    by = None if weights is None else _native(weights)
-    if by is not None and by.shape != node.shape:
-        raise ValueError("weights should have the same shape as a.")
+    node, by = _with_weights(a, weights)
     edges, uniform = binrules.bin_edges(node, bins, range, weighted=by is not None)
-    if 0 in node.shape:
-        kind = np.intp if by is None else by.dtype
-        counts = np.zeros(len(edges) - 1, kind)
+    if 0 in node.shape or len(edges) < 2:
+        counts = np.zeros(max(0, len(edges) - 1), np.intp if by is None else by.dtype)
     elif by is None:
         (counts,) = engine.compute([tally(BinCounter(edges, uniform), [node])])
     else:
@@ -134,7 +139,8 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
     >>> ca.histogram_bin_edges(ca.arange(5), bins=2).tolist()
     [0.0, 2.0, 4.0]
     """
-    edges, _ = binrules.bin_edges(_counted(_native(a)), bins, range, weighted=weights is not None)
+    node, by = _with_weights(a, weights)
+    edges, _ = binrules.bin_edges(node, bins, range, weighted=by is not None)
     return wrap(constant(edges))
 
 
@@ -174,11 +180,12 @@ def histogramdd(
         columns = [wrap(as_node(sample))[:, k] for k in _range(sample.shape[1])]
     else:
         columns = [wrap(as_node(column)).ravel() for column in sample]
-    nodes = [_native(column) for column in columns]
+    common = np.result_type(*(column.dtype for column in columns)).newbyteorder("=")
+    nodes = [elementwise.astype(as_node(column), common) for column in columns]
     edges = binrules.grid_edges(nodes, bins, range)
-    shape = tuple(len(e) - 1 for e in edges)
+    shape = tuple(max(0, len(e) - 1) for e in edges)
     by = None if weights is None else _native(weights)
-    if 0 in nodes[0].shape:
+    if 0 in (*nodes[0].shape, *shape):
         counts = np.zeros(shape)
     elif by is None:
         (flat,) = engine.compute([tally(GridCounter(edges), nodes)])
@@ -207,7 +214,7 @@ def histogram2d(
     """Return how many points lie in each rectangle, and the edges along both axes; parameters as of `histogramdd`."""
     if len(x) != len(y):
         raise ValueError("x and y must have the same length.")
-    if np.ndim(bins) and len(bins) not in (1, 2):
+    if hasattr(bins, "__len__") and len(bins) not in (1, 2):
         edges = np.asarray(bins)
         bins = [edges, edges]
     counts, (first, second) = histogramdd([x, y], bins, range, density, weights)

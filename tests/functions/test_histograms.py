@@ -117,6 +117,28 @@ def test_several_axes(data):
         )
 
 
+def test_columns_of_two_dtypes_are_brought_to_one():
+    x, y = np.arange(9, dtype="f4") / 10, np.arange(9) * 2**53 + 1
+    same(ca.histogram2d(chunked(x), chunked(y), 4), np.histogram2d(x, y, 4))
+    same(flat(ca.histogramdd([chunked(x), x.astype(">f4")], 4)), flat(np.histogramdd([x, x.astype(">f4")], 4)))
+
+
+def test_edges_without_a_bin():
+    x = np.arange(9.0)
+    for bins in ([5], []):
+        check(lambda b=bins: np.histogram(chunked(x, (4,)), b), lambda b=bins: np.histogram(x, b))
+        check(lambda b=bins: np.histogram(chunked(x[:0]), b), lambda b=bins: np.histogram(x[:0], b))
+        check(lambda b=bins: np.histogram(chunked(x), b, weights=x), lambda b=bins: np.histogram(x, b, weights=x))
+
+
+def test_wrong_arguments_are_looked_at_in_the_order_of_numpy():
+    x = np.arange(9.0)
+    a = chunked(x, (4,))
+    check(lambda: np.histogram_bin_edges(a, 3, weights=[1.0]), lambda: np.histogram_bin_edges(x, 3, weights=[1.0]))
+    turned = [(3, 1), (3, 1)]
+    check(lambda: np.histogram2d(a, a, [2.5, 2], turned), lambda: np.histogram2d(x, x, [2.5, 2], turned), message=True)
+
+
 def flat(found):
     counts, edges = found
     return counts, *edges
@@ -124,7 +146,7 @@ def flat(found):
 
 def test_two_axes():
     x, y = np.random.default_rng(0).random((2, 100))
-    for bins in (5, [3, 4], [0, 0.2, 0.5, 1]):
+    for bins in (5, [3, 4], [0, 0.2, 0.5, 1], [[0, 0.5, 1], 3], [[0, 1], [0.1, 0.2, 0.3]], [[0.5], 2]):
         same(ca.histogram2d(chunked(x, (9,)), chunked(y, (20,)), bins), np.histogram2d(x, y, bins))
     with pytest.raises(ValueError, match="same length"):
         ca.histogram2d(chunked(x, (9,)), y[1:])
