@@ -189,13 +189,15 @@ def _differ_unless_nan(x: Any, y: Any, out: Any) -> None:
 def _is_found(values: np.ndarray[Any, Any], *, equal_nan: bool) -> bool:
     """Say whether looking an element up among ``values`` finds where it is.
 
-    It does not where NaN are distinct, nor in records of arrays: NumPy sorts those by their bytes as they lie, and
-    looks them up by their bytes in native order.
+    It does not where NaN are distinct, or complex ones that differ in the other part are one value, nor in records
+    with NaN, nor of arrays: NumPy sorts those by their bytes as they lie, and looks them up in native order.
     """
-    if values.dtype.kind in "cfmM" and not equal_nan:
+    if values.dtype.kind == "c" or (values.dtype.kind in "fmM" and not equal_nan):
         return not values.size or not np.isnan(values[-1])
-    fields = (values.dtype.fields or {}).values()
-    return all(kind.subdtype is None and kind.names is None for kind, *_ in fields)
+    if values.dtype.names is None:
+        return True
+    plain = all(kind.subdtype is None and kind.names is None for kind, *_ in (values.dtype.fields or {}).values())
+    return plain and bool((values == values).all())  # noqa: PLR0124 - NaN equal nothing
 
 
 @implements(np.unique_all)

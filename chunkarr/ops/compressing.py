@@ -18,7 +18,7 @@ import numpy as np
 from chunkarr.formats.runs import seen_plain
 from chunkarr.graph import Kernel, Node
 from chunkarr.grid import Grid, Region, Shape, region_shape, region_size, region_slices, tiles, whole
-from chunkarr.ops.gathering import PIECE, Collect
+from chunkarr.ops.gathering import Collect, moved_at_once
 from chunkarr.ops.layout import reshape
 from chunkarr.ops.scans import materialise
 from chunkarr.ops.sources import CELL, full
@@ -174,7 +174,7 @@ class Compress(Kernel):
         source, target = seen_plain(values), seen_plain(out)
         (first, _) = self.hits.holding(*region[0])
         at = int(self.hits.offsets[first]) - region[0][0]  # where the next hit goes
-        step = max(1, PIECE // max(1, math.prod(target.shape[1:])))
+        step = max(1, moved_at_once(self.dtype.itemsize) // max(1, math.prod(target.shape[1:])))
         for start in range(0, len(mask), step):
             found = np.flatnonzero(mask[start : start + step]) + start
             low, high = max(0, -at), min(found.size, len(target) - at)
@@ -184,8 +184,8 @@ class Compress(Kernel):
 
     def scratch_bytes(self, region: Region) -> int:
         """Count a few elements and their indices."""
-        row = region_size(region[1:])
-        return 8 * 3 * PIECE + max(PIECE, row) * self.dtype.itemsize
+        piece = moved_at_once(self.dtype.itemsize)
+        return 8 * 3 * piece + max(piece, region_size(region[1:])) * self.dtype.itemsize
 
 
 class Masked(Collect):
@@ -251,7 +251,7 @@ class Masked(Collect):
         """Go through the box in C order."""
         del wanted
         values, mask = seen_plain(blocks[0]), blocks[1]
-        room = max(1, PIECE // region_size(box[mask.ndim :]))
+        room = max(1, moved_at_once(self.dtype.itemsize) // region_size(box[mask.ndim :]))
         for key, _ in tiles(mask.shape, room):
             yield values[key][mask[key]]
 
@@ -275,7 +275,8 @@ class Masked(Collect):
         """Count a few elements with their places, and the runs of the box."""
         ndim = len(self.hits.runs.shape)
         runs = math.prod(-(-(b - a) // s) for (a, b), s in zip(box, self.hits.runs.steps, strict=False))
-        return 8 * (6 * PIECE + 4 * runs) + 2 * max(PIECE, region_size(box[ndim:])) * self.dtype.itemsize
+        piece = moved_at_once(self.dtype.itemsize)
+        return 8 * (6 * piece + 4 * runs) + 2 * max(piece, region_size(box[ndim:])) * self.dtype.itemsize
 
 
 def compress(node: Node, mask: Node, hits: Hits) -> Node:

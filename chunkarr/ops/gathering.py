@@ -26,10 +26,20 @@ from chunkarr.settings import budget
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["PIECE", "Collect", "Gather", "Indexed", "take_advanced"]
+__all__ = ["Collect", "Gather", "Indexed", "moved_at_once", "take_advanced"]
 
 Block = np.ndarray[Any, Any]
 PIECE = 1 << 15  # elements that are moved at a time: their indices stay in cache, and take memory
+MOVED = 1 << 20  # bytes of them, at most: records may be wide
+
+
+def moved_at_once(itemsize: int) -> int:
+    """Return how many elements are moved at a time.
+
+    >>> moved_at_once(8), moved_at_once(1 << 12)
+    (32768, 256)
+    """
+    return max(1, min(PIECE, MOVED // max(1, itemsize)))
 
 
 class Gather(Kernel):
@@ -51,7 +61,7 @@ class Gather(Kernel):
         assert block is not None
         here = self.advanced.restricted(region)
         source, target, span = seen_plain(block), seen_plain(out), here.span()
-        for part in here.everything(PIECE):
+        for part in here.everything(moved_at_once(self.dtype.itemsize)):
             view, key = part.of_array(source, span)
             place, where = part.of_result(target, whole(here.shape))
             place[where] = view[key]
@@ -66,8 +76,9 @@ class Gather(Kernel):
 
 def _piece_bytes(advanced: Advanced, row: int, itemsize: int) -> int:
     """Return what moving a few elements holds, or ``row`` elements, where a place of the extent has so many."""
-    indices = 8 * PIECE * (2 * len(advanced.inner) + 2 * len(advanced.extent) + 6)
-    return indices + max(PIECE, row) * itemsize
+    piece = moved_at_once(itemsize)
+    indices = 8 * piece * (2 * len(advanced.inner) + 2 * len(advanced.extent) + 6)
+    return indices + max(piece, row) * itemsize
 
 
 class Collect(Barrier):
@@ -208,7 +219,7 @@ class Indexed(Collect):
             place[where] = view[key]
 
     def _parts(self, box: Region) -> Iterator[Part]:
-        return self.advanced.parts(box, PIECE)
+        return self.advanced.parts(box, moved_at_once(self.dtype.itemsize))
 
     def held_bytes(self, box: Region) -> int:
         """Count a few elements with their indices."""

@@ -13,7 +13,7 @@ from chunkarr.functions import distinct as face
 from chunkarr.functions import sets
 from chunkarr.ops import distinct, sorting
 from tests.oracle import check, same
-from tests.strategies import arrays, chunked, chunks_of, shapes
+from tests.strategies import arrays, chunked, chunks_of, examples, shapes
 
 
 @pytest.fixture(params=["small", "blocks", "merged", "table", "sorted"])
@@ -38,7 +38,7 @@ def plain(x):
     return x + x.dtype.type(0) if x.dtype.kind in "fc" else x
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(x=arrays(shape=shapes(3, 200)), data=st.data())
 def test_unique(way, x, data):
     x = np.asarray(plain(x), x.dtype)
@@ -50,6 +50,25 @@ def test_unique(way, x, data):
           lambda: np.unique(x, *wanted, axis=axis, equal_nan=equal_nan))  # fmt: skip
 
 
+def test_the_inverse_of_nan_that_differ(way):
+    parts = np.array([0, 1, np.nan])
+    numbers = np.resize(parts[:, None] + 1j * np.array([2, np.nan, 0]), 60)
+    records = np.zeros(60, [("a", "f4"), ("b", "i1")])
+    records["a"], records["b"] = np.resize(parts, 60), np.arange(60) % 2
+    rows = np.stack([np.resize(parts, 60), np.arange(60) % 4], 1)
+    for x, axis, equal_nan in ((numbers, None, True), (numbers, None, False), (records, None, True), (rows, 0, True)):
+        a = chunked(x, (7,) * x.ndim)
+        same(np.unique(a, True, True, True, axis=axis, equal_nan=equal_nan),
+             np.unique(x, True, True, True, axis=axis, equal_nan=equal_nan))  # fmt: skip
+
+
+def test_wide_rows_fit_a_small_budget():
+    x = np.random.default_rng(0).integers(0, 2, (3000, 500)).astype("f8")
+    x[1::3] = x[::3]
+    with ca.config.set(memory="64MiB"):
+        same(np.unique(chunked(x, (500, 500)), True, True, True, axis=0), np.unique(x, True, True, True, axis=0))
+
+
 @pytest.mark.parametrize("function", [np.unique_all, np.unique_counts, np.unique_inverse, np.unique_values])
 def test_names_of_the_standard(function):
     x = np.array([[3, 1], [1, 2]])
@@ -58,7 +77,7 @@ def test_names_of_the_standard(function):
     assert getattr(answer, "_fields", ()) == getattr(numpys, "_fields", ())
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_sets(way, data):
     kind = data.draw(st.sampled_from(["i1", "<u8", ">i4", "f8", "c8", "M8[s]", "U2"]))

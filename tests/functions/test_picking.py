@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import chunkarr as ca
 from chunkarr.array import picking
 from tests.oracle import check, same
-from tests.strategies import arrays, chunked, chunks_of, numeric_dtypes, shapes
+from tests.strategies import arrays, chunked, chunks_of, examples, numeric_dtypes, shapes
 
 
 @given(arrays(dtype=numeric_dtypes(), shape=shapes(3, 200)), st.data())
@@ -48,7 +48,7 @@ def test_indices_of_nothing_are_looked_at_where_numpy_does(shape, mode):
 
 
 @pytest.mark.parametrize("large", [False, True])
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(x=arrays(dtype=numeric_dtypes(), shape=shapes(3, 200)), data=st.data())
 def test_where_elements_are_not_zero(large, x, data):
     with pytest.MonkeyPatch.context() as patch:
@@ -76,9 +76,17 @@ def test_wrong_arguments_raise_what_numpy_raises(wrong):
     check(lambda: np.take(chunked(x), *wrong), lambda: np.take(x, *wrong), message=wrong[0] in ([99], [-99]))
 
 
-def test_text_has_no_truth():
-    with pytest.raises(ca.UnsupportedError, match="compare"):
-        ca.nonzero(ca.asarray(["a", ""]))
+@pytest.mark.parametrize("large", [False, True])
+def test_text_and_records_are_zero_where_numpy_says_so(large, monkeypatch):
+    if large:
+        monkeypatch.setattr(picking, "LARGE", 0)
+    records = np.zeros(6, [("a", "f4"), ("b", [("c", ">i2", (2,)), ("d", "S1")])])
+    records["a"][1], records["b"]["c"][3], records["b"]["d"][4] = np.nan, [0, 256], "x"
+    for x in (np.array([["a", "", "0"], ["", " ", "b"]]), np.array([b"", b"x"]), records, records.view("V9")):
+        a = chunked(x, (2,) * x.ndim)
+        for function in (np.nonzero, np.flatnonzero, np.argwhere, np.where, lambda y: y[y.nonzero()]):
+            check(lambda f=function, a=a: f(a), lambda f=function, x=x: f(x))
+    same(np.flatnonzero(ca.asarray("a")), np.flatnonzero("a"))
 
 
 def test_conditions_of_two_axes_are_refused():

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 import chunkarr as ca
 from chunkarr.array import as_node, picking
 from chunkarr.grid import Grid
-from chunkarr.ops import compressing
+from chunkarr.ops import compressing, gathering
 from chunkarr.ops.compressing import Hits, run_grid
 from tests.oracle import check, same
-from tests.strategies import arrays, chunked, chunks_of, shapes, stored
+from tests.strategies import arrays, chunked, chunks_of, examples, shapes, stored
 
 MIB = 2**20
 WAYS = ["collected", "streamed", "scratch"]
@@ -35,7 +35,7 @@ def way(request, monkeypatch):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(x=arrays(shape=shapes(3, 300)), data=st.data())
 def test_masks_take_what_they_take_in_numpy(way, x, data):
     mask = np.random.default_rng(data.draw(st.integers(0, 99))).random(x.shape) < data.draw(
@@ -45,7 +45,7 @@ def test_masks_take_what_they_take_in_numpy(way, x, data):
         mask = np.asarray(mask[..., 0])
     with pytest.MonkeyPatch.context() as patch:
         _force(patch, way)
-        patch.setattr(compressing, "PIECE", data.draw(st.integers(1, 40)))
+        patch.setattr(gathering, "PIECE", data.draw(st.integers(1, 40)))
         patch.setattr(compressing, "SHORT", data.draw(st.integers(1, 40)))
         patch.setattr(compressing, "BRIEF", data.draw(st.integers(0, 40)))
         a, keep = chunked(x, data.draw(chunks_of(x.shape))), chunked(mask, data.draw(chunks_of(mask.shape)))

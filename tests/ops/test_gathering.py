@@ -12,7 +12,7 @@ from chunkarr.array import as_node
 from chunkarr.ops import gathering
 from chunkarr.ops.gathering import Gather, Indexed
 from tests.oracle import check, same
-from tests.strategies import advanced_keys, arrays, chunked, chunks_of, shapes, stored
+from tests.strategies import advanced_keys, arrays, chunked, chunks_of, examples, shapes, stored
 
 MIB = 2**20
 
@@ -27,7 +27,7 @@ def way(request, monkeypatch):
 
 
 @pytest.mark.parametrize("collected", [False, True])
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(x=arrays(shape=shapes(4, 300)), data=st.data())
 def test_elements_of_expressions(collected, x, data):
     key = data.draw(advanced_keys(x.shape))
