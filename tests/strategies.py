@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -17,6 +18,7 @@ __all__ = [
     "chunked",
     "chunks_of",
     "dtypes",
+    "examples",
     "numeric_dtypes",
     "shapes",
     "stored",
@@ -32,6 +34,11 @@ STRUCTURED = [
     np.dtype([("flag", "?"), ("pair", ">u2", (2,))]),
     np.dtype({"names": ["a", "b"], "formats": ["u1", "<f4"], "offsets": [0, 4], "itemsize": 12}),
 ]
+
+
+def examples(count: int) -> int:
+    """Return how many examples a slow test draws: ``count``, and 25 times as many in the nightly profile."""
+    return count * max(1, settings.default.max_examples // 200)
 
 
 def shapes(max_dims: int = 4, max_size: int = 2000) -> st.SearchStrategy[tuple[int, ...]]:

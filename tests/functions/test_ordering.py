@@ -13,7 +13,7 @@ from chunkarr.functions import ordering
 from chunkarr.ops import sorting
 from chunkarr.plan import fetching
 from tests.oracle import check, same
-from tests.strategies import arrays, chunked, chunks_of, numeric_dtypes, shapes
+from tests.strategies import arrays, chunked, chunks_of, examples, numeric_dtypes, shapes
 
 
 @pytest.fixture(params=["task", "scratch", "far"])
@@ -29,7 +29,7 @@ def way(request, monkeypatch):
     return request.param
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(x=arrays(numeric_dtypes(), shapes(3, 150)), data=st.data())
 def test_partition(way, x, data):
     axis = data.draw(st.none() | st.integers(-x.ndim - 1, x.ndim))
@@ -58,7 +58,7 @@ def test_partition(way, x, data):
                 same(np.take(np.sort(head, at), [-1], at), np.take(np.sort(line, at), [k], at))
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(x=arrays(numeric_dtypes(), shapes(3, 60)), data=st.data())
 def test_lexsort(way, x, data):
     a = chunked(x, data.draw(chunks_of(x.shape)))
@@ -76,14 +76,14 @@ def test_wrong_keys_of_lexsort():
         check(lambda o=ours: ca.lexsort(o), lambda n=numpys: np.lexsort(n))
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(x=arrays(numeric_dtypes(), shapes(3, 150)), data=st.data())
 def test_sort_complex(x, data):
     x = np.asarray(x + x.dtype.type(0), x.dtype)  # zeros of one sign
     check(lambda: np.sort_complex(chunked(x, data.draw(chunks_of(x.shape)))), lambda: np.sort_complex(x))
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(x=arrays(shape=shapes(3, 150)), data=st.data())
 def test_take_along_axis(way, x, data):
     a = chunked(x, data.draw(chunks_of(x.shape)))
@@ -97,7 +97,7 @@ def test_take_along_axis(way, x, data):
     check(lambda: np.take_along_axis(a, chunked(places), axis), lambda: np.take_along_axis(x, places, axis))
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(x=arrays("i4", shapes(3, 60)), data=st.data())
 def test_put_along_axis(tmp_path_factory, x, data):
     path = tmp_path_factory.mktemp("put") / "x.npy"

@@ -11,7 +11,7 @@ import chunkarr as ca
 from chunkarr.array import picking
 from chunkarr.functions import searching
 from tests.oracle import check, same
-from tests.strategies import arrays, chunked, chunks_of, numeric_dtypes, shapes
+from tests.strategies import arrays, chunked, chunks_of, examples, numeric_dtypes, shapes
 
 
 @pytest.fixture(params=["held", "large"])
@@ -23,7 +23,7 @@ def size(request, monkeypatch):
     return request.param
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     x=arrays(numeric_dtypes() | st.sampled_from(["M8[s]", "U2"]), st.integers(0, 90).map(lambda n: (n,))),
     data=st.data(),

@@ -18,7 +18,7 @@ from chunkarr.ops.ordering import ordering_of
 from chunkarr.plan import blocks, merging
 from tests.memory_child import measure
 from tests.oracle import check, same
-from tests.strategies import arrays, chunked, chunks_of, dtypes, numeric_dtypes, shapes
+from tests.strategies import arrays, chunked, chunks_of, dtypes, examples, numeric_dtypes, shapes
 
 RECORD = np.dtype([("a", "i2"), ("b", ">f8"), ("c", "S3")], align=True)
 N = 2003
@@ -109,7 +109,7 @@ def test_a_stable_sort_neither_loses_nor_makes_signs(runs):
     assert np.signbit(got[np.isnan(got)]).sum() == np.signbit(x[np.isnan(x)]).sum()
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(arrays(dtype=numeric_dtypes(), shape=shapes(3, 2000)), st.data())
 def test_any_axis_in_runs(x, data):
     a = chunked(x, data.draw(chunks_of(x.shape)))
