@@ -105,8 +105,29 @@ def test_sort_from_file_to_file(tmp_path):
     assert command("r.npy", "s.npy", "--order", "f1", "--order", "f0") == 0
     same(ca.open(tmp_path / "s.npy"), np.sort(records, order=["f1", "f0"]))
     assert command("a.npy", "c.npy", "--flat", "--column", "1") == 2
-    assert command("a.npy", "c.npy", "--axis", "2") != 0
     assert not (tmp_path / "c.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "said"),
+    [
+        ("a", ["--axis", "2"], "--axis 2: a.npy has 2 axes, so it lies in -2 ... 1"),
+        ("a", ["--column", "3"], "--column 3: a.npy has 3 columns"),
+        ("a", ["--order", "run"], "a.npy has no fields to sort by"),
+        ("r", ["--order", "nobody"], "r.npy has no field 'nobody'; it has f0, f1"),
+        ("r", ["--column", "0"], "sort by a field: f0, f1"),
+        ("r", ["--column", "0", "--order", "f0"], "give one of them"),
+        ("z", [], "z.npy is one number"),
+    ],
+)
+def test_what_cannot_be_sorted_by_is_told(source, words, said, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.zeros((5, 3)))
+    np.save("r.npy", np.zeros(5, "i4, f8"))
+    np.save("z.npy", np.zeros(()))
+    assert run.run(["sort", f"{source}.npy", "c.npy", *words]) == 2
+    assert said in capfd.readouterr().err
+    assert not os.path.exists("c.npy")
 
 
 def test_more_files_than_may_be_open(tmp_path):

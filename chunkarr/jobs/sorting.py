@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chunkarr.array import as_node
+from chunkarr.array import Array, as_node
 from chunkarr.array.saving import Job
 from chunkarr.array.sorting import sorted_node
 from chunkarr.errors import OptionError
@@ -68,11 +68,34 @@ def sort(
     """
     target = os.fspath(target)
     array, names = gather(sources, stack=stack, concat=concat, format=source_format, options=options)
+    _check(array, names[0], axis, order, column)
     if column is None:
         node = sorted_node(array, axis, None, None if order is None else list(order), stable or None)
     else:
-        if array.ndim != 2:
-            raise OptionError(f"column={column} sorts the rows of a table; {names[0]} has {array.ndim} axes")
         node = as_node(array[array[:, column].argsort(stable=True)])
     job = Job(node, target, None, {}, overwrite=overwrite, durability=None)
     return run(job, names, progress, dry_run=dry_run, resume=resume, keep=keep)
+
+
+def _check(array: Array, name: str, axis: int | None, order: Sequence[str] | None, column: int | None) -> None:
+    """Raise OptionError for what the array in the file ``name`` cannot be sorted by."""
+    fields = array.dtype.names or ()
+    if order and not fields:
+        raise OptionError(f"{name} has no fields to sort by: its elements are {array.dtype}, no records")
+    for field in order or ():
+        if field not in fields:
+            raise OptionError(f"{name} has no field {field!r}; it has {', '.join(fields)}")
+    if column is not None and order:
+        raise OptionError(f"column={column} sorts the rows of a table, fields sort records: give one of them")
+    if column is not None and array.ndim != 2:
+        other = f"; sort by a field: {', '.join(fields)}" if fields else ""
+        axes = f"{array.ndim} {'axis' if array.ndim == 1 else 'axes'}"
+        raise OptionError(f"column={column} sorts the rows of a table, which has 2 axes; {name} has {axes}{other}")
+    if column is not None and not -array.shape[1] <= column < array.shape[1]:
+        raise OptionError(f"column={column}: {name} has {array.shape[1]} columns, the first of which is 0")
+    if column is None and axis is not None and not -array.ndim <= axis < array.ndim:
+        if not array.ndim:
+            raise OptionError(f"{name} is one number, which has no axis to sort along")
+        raise OptionError(
+            f"axis={axis}: {name} has {array.ndim} axes, so it lies in {-array.ndim} ... {array.ndim - 1}"
+        )

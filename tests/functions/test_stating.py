@@ -106,3 +106,24 @@ def test_the_command(tmp_path):
     assert "count    1,001" in ran.output
     assert "q 0.5    500.0" in ran.output
     assert CliRunner().invoke(command, [path, "--quantile", "1.5"]).exit_code == 2
+    ran = CliRunner().invoke(command, [path, "--quantile", "0", "--quantile", "0.1,1", "--json"])
+    assert json.loads(ran.output)["quantiles"] == {"0.0": 0.0, "0.1": 100.0, "1.0": 1000.0}
+
+
+def test_the_command_on_records_looks_at_each_field_of_numbers(tmp_path):
+    x = np.zeros(4, [("run", ">i4"), ("name", "S3"), ("pair", "f4", (2,))])
+    x["run"], x["pair"] = [4, 1, 2, 3], [[np.nan, 1]] * 4
+    np.save(tmp_path / "x.npy", x)
+    ran = CliRunner().invoke(command, [str(tmp_path / "x.npy"), "--json", "--quantile", "0.5"])
+    found = json.loads(ran.output)["fields"]
+    assert found["run"] == statistics(x["run"], [0.5]) | {"quantiles": {"0.5": 2.5}}
+    assert (found["pair"]["count"], found["pair"]["nan"]) == (4, 4)
+    assert "name: no real numbers" in CliRunner().invoke(command, [str(tmp_path / "x.npy")]).output
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_command_writes_json_that_any_program_reads(tmp_path):
+    np.save(tmp_path / "x.npy", [np.inf, 1, -np.inf])
+    ran = CliRunner().invoke(command, [str(tmp_path / "x.npy"), "--json"])
+    found = json.loads(ran.output, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert (found["min"], found["max"], found["mean"]) == ("-Infinity", "Infinity", "NaN")
