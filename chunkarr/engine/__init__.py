@@ -18,7 +18,7 @@ from chunkarr.engine.resuming import Logged
 from chunkarr.engine.schedule import HERE, Run, Scheduler, call_tasks, scheduler
 from chunkarr.engine.small import compute_small, forget_chunks
 from chunkarr.engine.sorting import merged, run_files, run_sort
-from chunkarr.engine.tasks import boxes, combine_groups, result_region, run_map, run_reduce
+from chunkarr.engine.tasks import Turns, boxes, combine_groups, result_region, run_map, run_reduce
 from chunkarr.engine.updating import Window, are_small, change_bytes, small_parts, update_small
 from chunkarr.errors import StaleExpressionError
 from chunkarr.formats.memory import MemoryStored, MemoryTarget
@@ -300,14 +300,16 @@ def _run_blocks(
 ) -> list[tuple[tuple[str, str], None]]:
     """Run a stage whose tasks write blocks to a target; return its floating-point events."""
     bound = replace(stage, flow=stage.flow.bind(_bound(stage, results)))
-    calls = _batches(stage.blocks.size, stage.tasks)
+    calls: list[Any] = [(range(a, b),) for a, b in _batches(stage.blocks.size, stage.tasks)]
+    if isinstance(stage, MapStage) and stage.forward and who.here:
+        calls = [(Turns(stage.blocks.counts, stage.forward),)] * min(stage.workers, len(calls))
     # Other processes do not tell what they have done before all return: in rounds, so that some of it is logged.
     rounds = target.rounds if isinstance(target, Logged) and not who.here else 1
     answers: list[Any] = []
     for a, b in _batches(len(calls), rounds):
         answers += call_tasks(run, (bound, target), task, calls[a:b], stage.workers, who, f"{label}-{a}")
         if rounds > 1:
-            for box in boxes(stage.blocks, calls[a][0], calls[b - 1][1]):
+            for box in boxes(stage.blocks, range(calls[a][0].start, calls[b - 1][0].stop)):
                 target.done(box)
     return [(event, None) for answer in answers for event in answer]
 

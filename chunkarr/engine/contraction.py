@@ -16,7 +16,7 @@ from chunkarr.plan.contracting import panels
 from chunkarr.plan.program import Flags, compile_flow, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from chunkarr.engine.tasks import Context
     from chunkarr.formats.contract import Target
@@ -55,13 +55,13 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def run_contract(
-    stage: ContractStage, target: Target, start: int, stop: int, context: Context
+    stage: ContractStage, target: Target, numbers: Iterable[int], context: Context
 ) -> list[tuple[str, str]]:
-    """Multiply the blocks ``start`` ... ``stop`` of a stage into ``target``; return floating-point events."""
+    """Multiply the blocks of these ``numbers`` of a stage into ``target``; return floating-point events."""
     flags = Flags()
     flags.name = "matmul"
     with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags), one_blas_thread():
-        for box in boxes(stage.blocks, start, stop):
+        for box in boxes(stage.blocks, numbers):
             _multiply(stage, target, box, slab, flags, context)
     return list(flags.seen)
 

@@ -47,7 +47,7 @@ def run_route(
     flags = Flags()
     starts = []
     with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
-        for box in boxes(stage.boxes, start, stop):
+        for box in boxes(stage.boxes, range(start, stop)):
             indices = held_box(stage, box, slab, flags, context)
             starts.append(_route(indices, box[0][0], routed))
             context.advance(indices.nbytes)
@@ -80,7 +80,7 @@ def run_fetch(
     """Read the slabs ``start`` ... ``stop`` and write their rows; return nothing, and floating-point events."""
     flags = Flags()
     with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
-        for number, box in enumerate(boxes(stage.boxes, start, stop), start):
+        for number, box in enumerate(boxes(stage.boxes, range(start, stop)), start):
             first, last = routed.starts[:, number], routed.starts[:, number + 1]
             if (last > first).any():
                 rows = held_box(stage, box, slab, flags, context).view(routed.routes.item)

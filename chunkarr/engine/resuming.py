@@ -54,7 +54,7 @@ class _Remaining(Target):
     def __init__(self, inner: Target, levels: Sequence[Coverage]) -> None:
         self.inner, self.levels = inner, tuple(levels)
         self.shape, self.dtype, self.grid = inner.shape, inner.dtype, inner.grid
-        self.distributable, self.part = inner.distributable, inner.part
+        self.distributable, self.part, self.order = inner.distributable, inner.part, inner.order
 
     def parts(self, region: Region) -> Iterable[Region]:
         """Return what of ``region`` is not written."""

@@ -44,7 +44,7 @@ def run_sort(
     flags = Flags()
     samples = []
     with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
-        for box in boxes(stage.boxes, start, stop):
+        for box in boxes(stage.boxes, range(start, stop)):
             samples.append(_sort_run(stage, box, values, places, slab, flags, context))
             context.advance(region_size(box) * values.dtype.itemsize)
     return samples, list(flags.seen)

@@ -7,7 +7,9 @@ that it copied out of the slab. Nothing here knows which scheduler runs it.
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,14 +24,14 @@ from chunkarr.plan.program import Flags, Program, compile_flow, moved, operand_k
 from chunkarr.plan.reducing import INNER, OUTER, ReduceStage, Shaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from chunkarr.buffers import Slabs
     from chunkarr.formats.contract import Target
     from chunkarr.plan.holding import HoldStage
     from chunkarr.plan.stages import MapStage
 
-__all__ = ["Context", "boxes", "combine_groups", "map_block", "result_region", "run_map", "run_reduce"]
+__all__ = ["Context", "Turns", "boxes", "combine_groups", "map_block", "result_region", "run_map", "run_reduce"]
 
 Block = np.ndarray[Any, Any]
 State = tuple[Block, ...]
@@ -47,19 +49,52 @@ class Context:
             raise CancelledError("the run was cancelled before it was complete; no output was left")
 
 
-def boxes(grid: Grid, start: int, stop: int) -> Iterator[Region]:
-    """Yield the boxes of ``grid`` from position ``start`` to ``stop`` in C order."""
+class Turns:
+    """The numbers of blocks, each given to one task of this process: to the first that asks.
+
+    Parameters
+    ----------
+    counts
+        How many blocks there are along each axis.
+    axes
+        The order in which they come, as of nested loops: the axis along which they come first is the last.
+
+    Examples
+    --------
+    >>> turns = Turns((2, 3), (1, 0))
+    >>> next(turns), list(turns)
+    (0, [3, 1, 4, 2, 5])
+    """
+
+    def __init__(self, counts: Shape, axes: Shape) -> None:
+        strides = [math.prod(counts[k + 1 :]) for k in axes]
+        loops = product(*(range(0, counts[k] * s, s) for k, s in zip(axes, strides, strict=True)))
+        self._numbers = map(sum, loops)
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Turns:
+        """Return this: who asks takes part."""
+        return self
+
+    def __next__(self) -> int:
+        """Return the next number."""
+        with self._lock:
+            return next(self._numbers)
+
+
+def boxes(grid: Grid, positions: Iterable[int]) -> Iterator[Region]:
+    """Yield the boxes of ``grid`` at these ``positions`` in C order."""
     counts = grid.counts
-    for position in range(start, stop):
+    for position in positions:
         yield grid.region(tuple(int(i) for i in np.unravel_index(position, counts)) if counts else ())
 
 
-def run_map(stage: MapStage, target: Target, start: int, stop: int, context: Context) -> list[tuple[str, str]]:
-    """Compute the blocks ``start`` ... ``stop`` of a stage into ``target``; return floating-point events."""
+def run_map(stage: MapStage, target: Target, numbers: Iterable[int], context: Context) -> list[tuple[str, str]]:
+    """Compute the blocks of these ``numbers`` of a stage into ``target``; return floating-point events."""
     flags = Flags()
     origin = tuple(a for a, _ in stage.results[0].region)
     with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
-        for box in boxes(stage.blocks, start, stop):
+        for box in boxes(stage.blocks, numbers):
             context.check()
             for part in target.parts(box):
                 map_block(stage, target, part, origin, slab, flags)
@@ -267,7 +302,7 @@ def run_reduce(
         work = _Cells(stage, slab[:temporaries], flags)
         for item in range(start, stop):
             block, group = divmod(item, stage.groups)
-            kept = shift(next(boxes(stage.kept_blocks, block, block + 1)), stage.kept_origin)
+            kept = shift(next(boxes(stage.kept_blocks, range(block, block + 1))), stage.kept_origin)
             states = _reduce_group(work, kept, group, slab[temporaries:], context)
             answers.append(_deliver(stage, block, kept, states, ends) if stage.groups == 1 else states)
     return answers, list(flags.seen)
@@ -279,7 +314,7 @@ def _reduce_group(work: _Cells, kept: Region, group: int, slab: Block, context: 
     counters = [_Counter(row.combine, stage.fan_in) for row in work.rows]
     shape = region_shape(kept)
     cells = stage.cells_of(group)
-    for reduced in boxes(shaped.reduced_grid, cells.start, cells.stop):
+    for reduced in boxes(shaped.reduced_grid, cells):
         context.check()
         held = [tuple(np.empty(shape, d) for d in job.states) for job in stage.jobs]
         for part, program in _fitting(work, kept, reduced, slab.nbytes):
@@ -324,7 +359,7 @@ def _deliver(
 
 def result_region(stage: ReduceStage, block: int, ndim: int) -> Region:
     """Return where the values of a kept block lie in a result, which keepdims may have given more axes."""
-    box = next(boxes(stage.kept_blocks, block, block + 1))
+    box = next(boxes(stage.kept_blocks, range(block, block + 1)))
     if len(box) == ndim:
         return box
     bounds = iter(box)
@@ -347,7 +382,7 @@ def combine_groups(
     """Combine the groups of one kept block, in order, and turn them into values."""
     flags = Flags()
     flags.name = "reduce"
-    kept = shift(next(boxes(stage.kept_blocks, block, block + 1)), stage.kept_origin)
+    kept = shift(next(boxes(stage.kept_blocks, range(block, block + 1))), stage.kept_origin)
     with np.errstate(all="call", call=flags):
         counters = [_Counter(REDUCTIONS[job.row].combine, stage.fan_in) for job in stage.jobs]
         for part in parts:

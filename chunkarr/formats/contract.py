@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -143,6 +143,7 @@ class Target(ABC):
     dtype: np.dtype[Any]
     grid: Grid  # unit of writing: a shard, else a chunk, else 1-element boxes where any region can be written
     distributable: bool  # False: only this process may write (HDF5)
+    order: Literal["C", "F"] = "C"  # of elements in the file, where any region can be written
     part: str = ""  # the hidden sibling, where a later run can go on with it; "" where it starts over
 
     @property

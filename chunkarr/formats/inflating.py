@@ -31,8 +31,9 @@ __all__ = ["BOX", "Inflated", "Kind", "forward_grid"]
 Kind = Literal["raw", "zlib", "gzip"]
 
 BOX = 4 << 20  # decoded bytes of a grid's box, about
-INPUT = 16 << 10  # bytes fed at once; at most as many are kept with each decoder
-OUTPUT = 256 << 10  # bytes decoded at once: fits the second-level cache
+INPUT = 128 << 10  # bytes read and fed at once, at most: at the end of each call zlib saves its window, 32 KiB
+LEAST = 4 << 10  # bytes fed at once, at least; about as many stay with a decoder that is kept
+OUTPUT = 512 << 10  # bytes decoded at once: fits the second-level cache
 FINE = 1 << 20  # decoded bytes between the decoders that are kept where work goes on
 RECENT = 16  # decoders kept there
 SPREAD = 48  # decoders kept all along, at most
@@ -48,14 +49,15 @@ class _Decoder:
     def __init__(self, stream: Any, fed: int) -> None:
         self.stream = stream  # zlib's
         self.position = 0  # decoded bytes given
-        self.fed = fed  # where in the file the next input comes from
-        self.data = b""  # input that was read but not decoded
+        self.fed = fed  # where in the file the next input that is not decoded lies
+        self.data = memoryview(b"")  # of that, what was read
         self.check = 0  # CRC-32 of the bytes given
         self.ended = False  # the last stream's end was seen
 
     def copy(self) -> _Decoder:
+        """Return another that goes on from here, and reads anew what this one has read ahead."""
         other = _Decoder(None if self.stream is None else self.stream.copy(), self.fed)
-        other.position, other.data, other.check, other.ended = self.position, self.data, self.check, self.ended
+        other.position, other.check, other.ended = self.position, self.check, self.ended
         return other
 
 
@@ -125,6 +127,7 @@ class Inflated:
         self._places: list[int] = []  # sorted keys of _kept
         self._recent: deque[int] = deque()  # those of them that are not kept for long
         self._walks: list[_Walk] = []
+        self._waiting: list[int] = []  # where threads want to begin that wait for others
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _inflated, (
@@ -202,12 +205,18 @@ class Inflated:
     def _begin_walk(self, offset: int) -> _Walk:
         """Start from the nearest decoder up to ``offset``, waiting for one that another thread will leave there."""
         with self._turn:
-            while True:
-                place = bisect_right(self._places, offset) - 1
-                start = self._places[place] if place >= 0 else 0
-                if not any(walk.serves(start, offset) for walk in self._walks):
-                    break
-                self._turn.wait()
+            self._waiting.append(offset)
+            try:
+                while True:
+                    place = bisect_right(self._places, offset) - 1
+                    start = self._places[place] if place >= 0 else 0
+                    sooner = any(start <= other < offset for other in self._waiting)
+                    if not sooner and not any(walk.serves(start, offset) for walk in self._walks):
+                        break
+                    self._turn.wait()
+            finally:
+                self._waiting.remove(offset)
+                self._turn.notify_all()
             walk = _Walk(self._kept[start].copy() if place >= 0 else self._first(), offset)
             self._walks.append(walk)
             return walk
@@ -229,6 +238,7 @@ class Inflated:
         with self._turn:
             if place in self._kept or not place:
                 return
+            decoder.data = memoryview(b"")
             self._kept[place] = decoder
             insort(self._places, place)
             if place % self.spacing:
@@ -276,34 +286,34 @@ class Inflated:
         while not decoder.ended:
             if not decoder.data:
                 decoder.data = self._input(decoder)
-            hungry = not decoder.data
+            # Less and less towards the place where to stop: zlib copies what it was given too much.
+            piece = decoder.data[: max(LEAST, min(INPUT, want // 4))]
             try:
-                data: bytes = decoder.stream.decompress(decoder.data, want)
+                data: bytes = decoder.stream.decompress(piece, want)
             except zlib.error as error:
                 raise CorruptChunkError(
                     f"{self.origin}: its compressed data are damaged after decoded byte {decoder.position}: {error}"
                 ) from None
-            decoder.data = decoder.stream.unconsumed_tail
-            if decoder.stream.eof:
-                decoder.data = decoder.stream.unused_data
+            ended = decoder.stream.eof
+            taken = len(piece) - len(decoder.stream.unused_data if ended else decoder.stream.unconsumed_tail)
+            decoder.fed, decoder.data = decoder.fed + taken, decoder.data[taken:]
+            if ended:
                 self._next_stream(decoder)
-            elif hungry and not data:
+            elif not piece and not data:
                 raise CorruptChunkError(f"{self.origin}: its compressed data are cut short at byte {decoder.fed}")
             if data:
                 return data
         return b""
 
-    def _input(self, decoder: _Decoder) -> bytes:
+    def _input(self, decoder: _Decoder) -> memoryview:
         """Return the next bytes of the stream as it lies in the file; none at its end."""
         fd = self._file.take(self.found)
         try:
-            end = self._end(fd)
-            piece = bytearray(min(INPUT, max(0, end - decoder.fed)))
+            piece = bytearray(min(INPUT, max(0, self._end(fd) - decoder.fed)))
             fsio.read_into(fd, piece, decoder.fed, self.path)
         finally:
             self._file.give()
-        decoder.fed += len(piece)
-        return bytes(piece)
+        return memoryview(piece)
 
     def _end(self, fd: int) -> int:
         if self.length is None:
@@ -316,8 +326,9 @@ class Inflated:
         if self.kind != "gzip":
             return
         while True:
-            decoder.data = decoder.data.lstrip(b"\0")  # padding, as gzip allows
-            if decoder.data:
+            rest = bytes(decoder.data).lstrip(b"\0")  # padding, as gzip allows
+            decoder.fed, decoder.data = decoder.fed + len(decoder.data) - len(rest), memoryview(rest)
+            if rest:
                 break
             decoder.data = self._input(decoder)
             if not decoder.data:

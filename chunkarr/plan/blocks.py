@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chunkarr.buffers import memory_error
 from chunkarr.graph import Load
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Wanted = Callable[[Region], Mapping[int, list[Region]]]
 
-__all__ = ["BLOCK", "Choice", "choose_blocks", "halves"]
+__all__ = ["BLOCK", "Choice", "choose_blocks", "halves", "stream_axes"]
 
 BLOCK = 8 << 20  # bytes of slab and result that a block aims at when chunks leave the choice
 REREAD = 2.05  # times a source may be read in one pass before a scratch copy is better
@@ -91,13 +91,14 @@ def choose_blocks(
     direct: bool = False,
     wanted: Wanted | None = None,
     run: int = 1,
+    order: str = "C",
     what: str = "the computation",
 ) -> Choice:
     """Return blocks of whole ``unit`` boxes over ``region`` that ``workers`` tasks can hold in ``available`` bytes.
 
     ``extra`` gives the bytes that writing a box holds; ``wanted`` what a block needs of units of the flow, if that
     is not just the block of ``root``; ``run`` how many elements a block should have one
-    after another in the C order of the array, where its values go to a file without chunks. Raises
+    after another in this ``order`` of the array, where its values go to a file without chunks. Raises
     MemoryBudgetError when one unit in one task does not fit.
     """
     origin = tuple(a for a, _ in region)
@@ -105,9 +106,9 @@ def choose_blocks(
     itemsize = max(1, flow.units[root].op.dtype.itemsize)
     steps = _aligned_steps(unit, natural, shape)
     if run > 1:
-        steps = _lengthen(steps, shape, run)
+        steps = _lengthen(steps, shape, run) if order == "C" else _lengthen(steps[::-1], shape[::-1], run)[::-1]
         natural = Grid(shape, tuple(steps))
-    steps = _grow(steps, unit, shape, BLOCK // itemsize // 2)
+    steps = _grow(steps, unit, shape, BLOCK // itemsize // 2, order)
 
     def attempt(candidate: list[int]) -> tuple[int, dict[int, float]]:
         grid = Grid(shape, tuple(candidate))
@@ -128,10 +129,10 @@ def choose_blocks(
     return Choice(Grid(shape, tuple(steps)), peak, reads, count)
 
 
-def _grow(steps: list[int], unit: Shape, shape: Shape, elements: int) -> list[int]:
-    """Take small boxes together, last axis first, up to ``elements``."""
+def _grow(steps: list[int], unit: Shape, shape: Shape, elements: int, order: str) -> list[int]:
+    """Take small boxes together, along the axis that varies fastest first, up to ``elements``."""
     room = elements // max(1, math.prod(steps))
-    for axis in range(len(steps) - 1, -1, -1):
+    for axis in range(len(steps)) if order == "F" else range(len(steps) - 1, -1, -1):
         if room <= 1:
             break
         times = min(room, -(-shape[axis] // steps[axis])) if shape[axis] else 1
@@ -207,6 +208,31 @@ def halves(box: Region, unit: Shape, needed: int, allowed: int) -> tuple[Region,
     low = tuple((a, middle) if k == axis else x for k, x in enumerate(box))
     high = tuple((middle, b) if k == axis else x for k, x in enumerate(box))
     return low, high
+
+
+def stream_axes(flow: Flow, blocks: Grid, region: Region) -> Shape:
+    """Return the axes of ``blocks``, over ``region``, as of nested loops that follow a stream from its beginning.
+
+    The axis along which blocks lie nearest to each other in it comes last. No axes where no source is a stream.
+    """
+    streams = [k for k, u in enumerate(flow.units) if isinstance(u.op, Load) and u.op.stored.forward]
+    if not streams:
+        return ()
+    stored: Any = flow.units[streams[0]].op.stored  # type: ignore[attr-defined]
+    order = -1 if getattr(stored, "order", "C") == "F" else 1
+    strides = [math.prod(stored.shape[::order][k + 1 :]) for k in range(len(stored.shape))][::order]
+
+    def begin(block: tuple[int, ...]) -> int:
+        box = shift(blocks.region(block), [a for a, _ in region])
+        read = [step.region for step in compile_flow(flow, {flow.roots[0]: [box]}).steps if step.unit == streams[0]]
+        return min((sum(a * s for (a, _), s in zip(r, strides, strict=True)) for r in read), default=0)
+
+    ways = {
+        k: begin(tuple(int(k == axis) for axis in range(len(blocks.counts))))
+        for k, n in enumerate(blocks.counts)
+        if n > 1
+    }
+    return tuple(sorted(range(len(blocks.counts)), key=lambda k: -ways.get(k, 0)))
 
 
 def source_sizes(flow: Flow, root: int, region: Region) -> dict[int, int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from chunkarr.buffers import aligned
 from chunkarr.graph import Load
 from chunkarr.grid import Grid, Region, Shape, bounding, region_shape
-from chunkarr.plan.blocks import REREAD, choose_blocks, source_sizes
+from chunkarr.plan.blocks import REREAD, choose_blocks, source_sizes, stream_axes
 from chunkarr.plan.fuse import Flow, Unit
 from chunkarr.plan.program import compile_flow
 from chunkarr.plan.stages import MapStage, Pending, Result
@@ -135,6 +135,7 @@ def _plan_copy(stored: Stored, span: Region, wanted: Shape, state: State) -> Res
             tasks=state.tasks(choice.grid.size),
             blocks=choice.grid,
             unit=unit,
+            forward=stream_axes(flow, choice.grid, span),
         )
     )
     return result

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from chunkarr.buffers import aligned, memory_error
@@ -23,12 +22,12 @@ from chunkarr.ops.gathering import Collect
 from chunkarr.ops.reduce import Reduce
 from chunkarr.ops.scans import Materialise
 from chunkarr.ops.sorting import Sort
-from chunkarr.plan.blocks import choose_blocks
+from chunkarr.plan.blocks import Choice, choose_blocks, source_sizes, stream_axes
 from chunkarr.plan.collecting import plan_collection
 from chunkarr.plan.contracting import ContractStage, first_panel, panels, plan_contraction
 from chunkarr.plan.cutting import copied, costly, cut_sources, split_reads
 from chunkarr.plan.fetching import plan_fetch
-from chunkarr.plan.fuse import NARROW, flatten
+from chunkarr.plan.fuse import NARROW, Flow, flatten
 from chunkarr.plan.reducing import ReduceStage, plan_reduction
 from chunkarr.plan.sorting import plan_sort
 from chunkarr.plan.stages import MapStage, Pending, Plan, Result
@@ -41,7 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "plan", "scratch_tile"]
 
-RUN = 8 << 10  # bytes that a block should have in one piece in a flat file: a call for less costs more than its copy
+# Bytes that a block should have in one piece in a flat file: a call for less costs more than its copy. Half of them
+# where that spares a copy of a source.
+RUNS = (8 << 10, 4 << 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,29 +263,37 @@ def _add_map(
         return aligned(result.scratch_bytes(box)) if result.place == "scratch" else 0
 
     known = state.known([node])
-    forward = any(isinstance(n.op, Load) and n.op.stored.forward for n in topological([node]))  # threads would overtake
-    choose = partial(
-        choose_blocks,
-        region=region,
-        natural=node.grid.within(region),
-        unit=unit,
-        extra=extra,
-        available=state.available,
-        workers=1 if forward else state.workers,
-        direct=direct,
-        run=RUN // max(1, node.dtype.itemsize) if flat else 1,
-        what=label,
-    )
+
+    def choose(flow: Flow, run: int = RUNS[0]) -> Choice:
+        return choose_blocks(
+            flow,
+            flow.roots[0],
+            region=region,
+            natural=node.grid.within(region),
+            unit=unit,
+            extra=extra,
+            available=state.available,
+            workers=state.workers,
+            direct=direct,
+            run=run // max(1, node.dtype.itemsize) if flat else 1,
+            order=getattr(target, "order", "C") if flat else "C",
+            what=label,
+        )
+
     flow = flatten([node], known)
     try:
-        choice = choose(flow, flow.roots[0])
+        choice = choose(flow)
     except MemoryBudgetError:
         flow = flatten([node], known, widest=NARROW)
-        choice = choose(flow, flow.roots[0])
+        choice = choose(flow)
+    sizes = source_sizes(flow, flow.roots[0], region) if flat else {}
+    if flat and costly(flow, choice.reads, sizes):
+        shorter = choose(flow, RUNS[1])
+        choice = choice if costly(flow, shorter.reads, sizes) else shorter
     sample = shift(choice.grid.region(tuple(n // 2 for n in choice.grid.counts)), [a for a, _ in region])
     flow, changed = cut_sources(flow, flow.roots[0], region, choice.reads, sample, state)
     if changed:
-        choice = choose(flow, flow.roots[0])
+        choice = choose(flow)
     file_bytes, scratch_bytes = split_reads(flow, choice.reads)
     state.add(
         MapStage(
@@ -299,6 +308,7 @@ def _add_map(
             tasks=state.tasks(choice.grid.size),
             blocks=choice.grid,
             unit=unit,
+            forward=stream_axes(flow, choice.grid, region),
         )
     )
 

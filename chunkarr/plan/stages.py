@@ -138,6 +138,7 @@ class MapStage(Stage):
 
     blocks: Grid = field(default_factory=lambda: Grid((), ()))  # over the asked region
     unit: Shape = ()  # a block may be cut at multiples of this
+    forward: Shape = ()  # axes in the order in which blocks are best begun, as of nested loops; (): in any order
 
 
 @dataclass(frozen=True)

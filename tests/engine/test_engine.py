@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import chunkarr as ca
+from chunkarr.formats import inflating
+from chunkarr.formats.inflating import Inflated
 from chunkarr.functions import accumulating, reducing  # noqa: F401  # register what NumPy's functions do
 from tests.oracle import same
 from tests.strategies import chunked, stored
@@ -110,3 +112,27 @@ def test_interrupt_stops_within_two_seconds_and_leaves_nothing(tmp_path, work):
     left = [name for name in os.listdir(tmp_path) if name != "scratch"]
     assert left == []
     assert not scratch.exists() or not [n for n in os.listdir(scratch) if n.startswith("cancel")]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_stream_is_decoded_once_whatever_axes_its_boxes_follow(tmp_path, monkeypatch, turned):
+    import dask
+
+    pages = np.repeat(np.arange(3 * 2048, dtype="u1"), 4096).reshape(3, 2048, 4096).T  # two boxes of 4 MiB, three times
+    ca.save(tmp_path / "x.mat", pages, version="7")
+    monkeypatch.setattr(inflating, "SPREAD", 1)  # decoders that are kept, as if the stream were long
+    monkeypatch.setattr(inflating, "RECENT", 3)
+    given, decode = [], Inflated._decode
+
+    def counting(*args):
+        data = decode(*args)
+        given.append(len(data))
+        return data
+
+    monkeypatch.setattr(Inflated, "_decode", counting)
+    with dask.config.set(scheduler="sync"):
+        a = ca.open(tmp_path / "x.mat")
+        a = a.T if turned else a
+        ca.save(tmp_path / "x.npy", a, order="C" if turned else "F")
+    same(np.load(tmp_path / "x.npy"), pages.T if turned else pages)
+    assert sum(given) <= 1.1 * pages.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import pickle
 import threading
+import time
 import zlib
 from pathlib import Path
 from random import Random
@@ -22,7 +23,7 @@ FINE = 1 << 10  # bytes, so that small streams have many decoders kept
 
 @pytest.fixture(autouse=True)
 def fine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"FINE": FINE, "INPUT": 100, "OUTPUT": 300, "SPREAD": 8, "RECENT": 4}.items():
+    for name, value in {"FINE": FINE, "INPUT": 100, "LEAST": 20, "OUTPUT": 300, "SPREAD": 8, "RECENT": 4}.items():
         monkeypatch.setattr(inflating, name, value)
 
 
@@ -178,6 +179,44 @@ def test_reading_forward_decodes_once(tmp_path: Path, monkeypatch: pytest.Monkey
     given.clear()
     read(source, 30_000, 30_001)
     assert sum(given) <= 50_000 // 8 + 2 * FINE, "from the nearest decoder that was kept"
+
+
+def test_threads_that_take_turns_decode_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, step = some_bytes(200_000), 5_000
+    source = Inflated(stored(tmp_path, encode(data, "raw")), 0, None, "raw", len(data), check=zlib.crc32(data))
+    given: list[int] = []
+    decode = source._decode
+    monkeypatch.setattr(source, "_decode", lambda *args: given.append(len(result := decode(*args))) or result)
+    turns, lock, wrong = iter(range(0, len(data), step)), threading.Lock(), list[int]()
+
+    def work() -> None:
+        while True:
+            with lock:
+                start = next(turns, None)
+            if start is None:
+                return
+            if read(source, start, start + step) != data[start : start + step]:
+                wrong.append(start)
+            time.sleep(0.002)  # what a task does with what it read
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not wrong
+    assert sum(given) <= 1.2 * len(data), "a thread that is overtaken at the start decodes a piece again"
+
+
+def test_kept_decoders_hold_little_of_what_was_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inflating, "INPUT", 10_000)
+    data = some_bytes(100_000)
+    source = Inflated(stored(tmp_path, encode(data, "raw")), 0, None, "raw", len(data))
+    read(source, 0, 50_500)
+    held = [len(kept.data) + len(kept.stream.unconsumed_tail) for kept in source._kept.values()]
+    assert len(held) > 4
+    assert max(held) <= 300
 
 
 def test_pickles_as_a_recipe_and_closes(tmp_path: Path) -> None:
