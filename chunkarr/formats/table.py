@@ -136,6 +136,8 @@ def reopening(row: Format, shape: Shape, dtype: Any, options: dict[str, Any]) ->
     if not row.headless:
         return {}
     given = {"shape": shape, "dtype": dtype, **options}
+    if row.name == "text" and not options.get("header_text"):  # words would be taken for names
+        given["header"] = dtype.names is not None and options.get("fmt") is None
     return {name: value for name, value in given.items() if name in row.open_options and value is not None}
 
 

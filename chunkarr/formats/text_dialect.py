@@ -119,6 +119,8 @@ class Dialect:
         delimiter, quote = self.delimiter.encode() if self.delimiter else None, self.quote.encode()
         if not quote or quote not in content:
             return content.split(delimiter)
+        if delimiter and delimiter not in content:
+            return [content]
         fields, parts = [], list[bytes]()
         for k, part in enumerate(content.split(quote)):
             pieces = [part] if k % 2 else part.split(delimiter) if delimiter else _BLANK.split(part)

@@ -19,14 +19,14 @@ from chunkarr.formats.text_arrow import LEAST, floats_by_arrow
 from chunkarr.formats.text_dialect import Dialect
 from chunkarr.formats.text_fields import Irregular, divide
 from chunkarr.formats.text_numbers import DOT, Fields, read_numbers, to_floats, to_integers
-from chunkarr.formats.text_words import TIME, Words, missing_numbers, parse
+from chunkarr.formats.text_words import GIVEN_TIME, Words, missing_numbers, parse
 
 __all__ = ["BadRow", "Column", "read_rows", "row_by_row", "rows_with_faults"]
 
 Array = np.ndarray[Any, Any]
 
 SMALL = 4096  # bytes that are looked at row by row without further ado
-_TIMES = re.compile(rf"(?:(?:{TIME.pattern})\n)*")
+_TIMES = re.compile(rf"(?:(?:{GIVEN_TIME.pattern})\n)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,8 @@ def _together(piece: bytes, dialect: Dialect, columns: Sequence[Column]) -> list
     dtypes = {column.dtype for column in columns}
     if len(dtypes) == 1 and len(order) == len(columns) and columns[0].dtype.kind in "fiu":
         values = _values(table.take(tuple(order)), columns[0].dtype, dialect).reshape(table.rows, len(order))
-        return [values[:, order.index(place)] for place in places]
+        where = {place: k for k, place in enumerate(order)}
+        return [values[:, where[place]] for place in places]
     return [_values(table.take((column.place,)), column.dtype, dialect) for column in columns]
 
 
@@ -197,7 +198,7 @@ def _times(texts: list[str], dtype: np.dtype[Any], words: Words) -> Array:
         texts = ["NaT" if text in words.missing else text for text in texts]
         if not _TIMES.fullmatch("\n".join(texts) + "\n"):
             raise ValueError("not times")
-    times = np.full(len(texts), np.iinfo(np.int64).min).view(dtype)  # NaT
+    times = np.full(len(texts), "NaT", dtype)
     known = [k for k, text in enumerate(texts) if text != "NaT"]
     if known:
         found = np.array([texts[k].removesuffix("Z") for k in known], "M8")  # of the unit that they need

@@ -15,8 +15,11 @@ from chunkarr.formats.text_words import MISSING, Words, kind_of, merge
 
 __all__ = ["Given", "Guess", "guess"]
 
-SAMPLE = 64 << 10  # bytes looked at at each of three places
+SAMPLE = 64 << 10  # bytes looked at at each of three places, more where lines are long
+MOST_SAMPLE = 4 << 20
 ROWS = 400  # of each, at most
+FEW = 4  # rows that are looked at however long they are
+FIELDS = 2000  # of a row, whose kinds tell the delimiter
 PREAMBLE = 100  # lines before the header, at most
 CANDIDATES = ("\t", ";", ",", "|", None)
 MOST_COLUMNS = 1_000_000
@@ -82,8 +85,9 @@ def guess(path: str, source: TextBytes, given: Given) -> Guess:
     if told:
         start = told.end()
         given = given if given.delimiter else replace(given, delimiter=told[1].decode("latin-1"))
-    others = _samples(source, newline)
-    encoding = given.encoding or _encoding([head, *others], ended=source.size <= SAMPLE)
+    head = _lengthened(source, head, newline)
+    others = _samples(source, newline, len(head))
+    encoding = given.encoding or _encoding([head, *others], ended=source.size <= len(head))
     dialect = Dialect(
         1, ",", comments=_comments(head[start:], given), newline=newline, start=start,
         quote='"' if given.quote is None else given.quote,
@@ -96,12 +100,19 @@ def guess(path: str, source: TextBytes, given: Given) -> Guess:
     return _finish(path, dialect, given, rows, more, source.size)
 
 
-def _samples(source: TextBytes, newline: bytes) -> list[bytes]:
+def _lengthened(source: TextBytes, head: bytes, newline: bytes) -> bytes:
+    """Return so much of the text that its later half has whole lines."""
+    while head.count(newline, len(head) // 2) < 2 and len(head) < min(source.size, MOST_SAMPLE):
+        head = source.read(0, 4 * len(head))
+    return head
+
+
+def _samples(source: TextBytes, newline: bytes, size: int) -> list[bytes]:
     """Return whole lines from the middle and the end, with one before them that may be cut."""
-    places = [place for place in (source.size // 2, source.size - SAMPLE) if place >= SAMPLE]
+    places = [place for place in (source.size // 2, source.size - size) if place >= size]
     found = []
     for place in places:
-        piece = source.read(place, place + SAMPLE)
+        piece = source.read(place, place + size)
         found.append(piece[: piece.rfind(newline) + 1])
     return found
 
@@ -125,10 +136,10 @@ def _comments(head: bytes, given: Given) -> str:
 
 
 def _rows(piece: bytes, start: int, dialect: Dialect, *, ended: bool) -> list[_Row]:
-    rows = []
+    rows: list[_Row] = []
     for line in dialect.lines(piece[start:]):
         rows.append(_Row(start + line.start, line.content))
-        if len(rows) > ROWS + PREAMBLE:
+        if len(rows) > ROWS + PREAMBLE or (len(rows) > FEW and line.start > 2 * SAMPLE):
             return rows
     return rows if ended or len(rows) < 2 else rows[:-1]  # the last one may be cut
 
@@ -189,7 +200,7 @@ def _choose(path: str, dialect: Dialect, given: Given, rows: list[_Row]) -> Dial
         columns, often = Counter(map(len, split)).most_common(1)[0]
         if columns < 2 and said is None:
             continue
-        texts = [trial.words.text(field) for found in split if len(found) == columns for field in found]
+        texts = [trial.words.text(field) for found in split if len(found) == columns for field in found[:FIELDS]]
         good = sum(_is_value(text, trial) for text in texts)
         score = (float(often / len(split) >= 0.8), good / max(1, len(texts)))
         if score > best_score or best.columns == 1:
@@ -253,13 +264,13 @@ def _header_rows(body: list[list[str]], words: Words, given: Given, path: str) -
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     """Return ``names`` with numbers after those that are empty or repeat."""
-    found: list[str] = []
+    found: dict[str, int] = {}  # and how often each came
     for k, name in enumerate(names):
-        new, n = name or f"f{k}", 1
+        new = first = name or f"f{k}"
         while new in found:
-            n += 1
-            new = f"{name or f'f{k}'}_{n}"
-        found.append(new)
+            found[first] = found.get(first, 1) + 1
+            new = f"{first}_{found[first]}"
+        found[new] = 1
     return tuple(found)
 
 

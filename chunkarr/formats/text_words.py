@@ -11,15 +11,22 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["KINDS", "MISSING", "TIME", "Words", "kind_of", "merge", "missing_numbers", "parse", "shown"]
+__all__ = ["GIVEN_TIME", "KINDS", "MISSING", "Words", "kind_of", "merge", "missing_numbers", "parse", "shown"]
 
 KINDS = ("missing", "bool", "int", "float", "complex", "time", "text")  # what a column may hold
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "none")
 
+NAT = np.datetime64("NaT", "s")  # one without a unit is deprecated
+
 _INT = re.compile(r"[+-]?[0-9]+")
 _HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]{1,16}")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eEdD][+-]?[0-9]+)?")
-TIME = re.compile(r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,18})?)?)?)?Z?|NaT")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,18})?)?)?)?Z?|NaT")
+# In a column that is known to be of times: years beyond 9999, hours alone; eight digits are no year.
+GIVEN_TIME = re.compile(
+    r"([0-9]{4}|[+-]?[0-9]{5,})-[0-9]{2}(-[0-9]{2}([T ][0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,18})?)?)?)?)?Z?|NaT"
+)
+_YEAR = re.compile(r"[+-]?[0-9]{4,}")
 _GROUPS = re.compile(r"[0-9]{1,3}(.)[0-9]{3}(?:\1[0-9]{3})*")
 _NOT_NUMBERS = {"nan": math.nan, "inf": math.inf, "infinity": math.inf}
 # As Microsoft's C library prints them; a # begins no comment there.
@@ -139,10 +146,10 @@ class Words:
             If it is none.
         """
         if text in self.missing:
-            return np.datetime64("NaT")
-        if not TIME.fullmatch(text):
+            return NAT
+        if not GIVEN_TIME.fullmatch(text):
             raise ValueError(f"{shown(text)} is not a time like 2024-01-31T12:00:00")
-        return np.datetime64(text.removesuffix("Z"))
+        return NAT if text == "NaT" else np.datetime64(text.removesuffix("Z"))
 
 
 _EXPONENTS = str.maketrans("dD", "ee")
@@ -169,7 +176,7 @@ def kind_of(text: str, words: Words) -> str:
         except ValueError:
             continue
         return kind
-    if TIME.fullmatch(text):
+    if _TIME.fullmatch(text):
         try:
             words.to_time(text)
         except ValueError:
@@ -239,6 +246,8 @@ def parse(words: Words, text: str, dtype: np.dtype[Any]) -> Any:
     if kind == "b":
         return words.to_bool(text)
     if kind == "M":
+        if np.datetime_data(dtype) == ("Y", 1) and _YEAR.fullmatch(text):
+            return np.datetime64(text, "Y")
         time = words.to_time(text)
         if not np.isnat(time) and time.astype(dtype) != time:
             raise ValueError(f"{shown(text)} is finer than the unit of {dtype}")

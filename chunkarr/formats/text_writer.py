@@ -70,6 +70,7 @@ class TextTarget(OrderedTarget):
         plain = len(delimiter.encode()) == 1 and delimiter not in "\n\x00\x01" and newline.isascii()
         self._quick = not fmt and dtype.kind == "f" and dtype.itemsize == 8 and plain and encoding in ENCODINGS
         self._fields = prod(shape[1:]) if dtype.names is None else len(dtype.names)
+        self._empty = '""' if self._fields == 1 or not delimiter.strip() else ""  # a blank line would be no row
         self._wide = _width(dtype) + len(delimiter)
         rows = max(1, BOX // max(1, prod(shape[1:]) * dtype.itemsize))
         grid = Grid(shape, (rows, *shape[1:]) if shape else ())
@@ -104,7 +105,7 @@ class TextTarget(OrderedTarget):
         if self._quick:
             return self._pack(self._floats(table)), None
         columns = [table[:, 0][name] for name in self.dtype.names] if self.dtype.names is not None else [table]
-        parts = [_texts(column, self.delimiter) for column in columns]
+        parts = [_texts(column, self.delimiter, self._empty) for column in columns]
         if len(parts) == 1 and columns[0].ndim == 2:
             width, flat = table.shape[1], parts[0]
             lines = [self.delimiter.join(flat[k : k + width]) for k in range(0, len(flat), width)]
@@ -144,8 +145,8 @@ def _width(dtype: np.dtype[Any]) -> int:
     return WIDEST.get(dtype.kind) or 2 * dtype.itemsize + 2
 
 
-def _texts(values: Array, delimiter: str) -> list[str]:
-    """Return the shortest texts that are read as the same values, in C order."""
+def _texts(values: Array, delimiter: str, empty: str) -> list[str]:
+    """Return the shortest texts that are read as the same values, in C order; ``empty`` for a text that is."""
     flat = np.ascontiguousarray(values).reshape(-1)
     kind = flat.dtype.kind
     if kind == "f" and flat.dtype.itemsize == 8:
@@ -155,9 +156,10 @@ def _texts(values: Array, delimiter: str) -> list[str]:
     if kind in "iub":
         return list(map(str, flat.tolist()))
     if kind == "M":
-        return list(map(str, np.datetime_as_string(flat).tolist()))
+        native = flat.astype(flat.dtype.newbyteorder("="))  # NumPy takes the bytes of others for its own
+        return list(map(str, np.datetime_as_string(native).tolist()))
     texts = [v.decode("latin-1") for v in flat.tolist()] if kind == "S" else flat.tolist()
-    return [_quoted(text, delimiter) for text in texts]
+    return [_quoted(text, delimiter) or empty for text in texts]
 
 
 def _quoted(text: str, delimiter: str) -> str:

@@ -100,3 +100,48 @@ def test_a_killed_conversion_goes_on_where_it_was(tmp_path, name):
     assert 0 < report.resumed < table.nbytes
     same(ca.open(tmp_path / name).compute(), table)
     assert sorted(os.listdir(tmp_path)) == ["x.csv", name]
+
+
+@pytest.mark.parametrize(
+    "dtype", [f"{order}M8[{unit}]" for order in "<>" for unit in ("Y", "M", "D", "h", "m", "s", "ns")]
+)
+def test_times_of_any_unit_and_byte_order_come_back(tmp_path, dtype):
+    """NumPy takes the bytes of big-endian times for its own; hours alone and years beyond 9999 were not read."""
+    values = np.array([5, "NaT", -7, 9_000], dtype)
+    same(ca.save(tmp_path / "t.csv", values), values)
+    assert (tmp_path / "t.csv").read_text().split() == values.astype(values.dtype.newbyteorder("=")).astype(
+        str
+    ).tolist()
+    wide = np.stack([values, values], 1)
+    same(ca.save(tmp_path / "w.csv.gz", wide), wide)
+    table = np.array([(1, v) for v in values], [("n", "i4"), ("t", dtype)])
+    same(ca.save(tmp_path / "r.tsv", table), table)
+
+
+def test_eight_digits_are_no_year(tmp_path):
+    (tmp_path / "t.csv").write_text("2024-01-01\n20240102\n")
+    with pytest.raises(ca.TextError, match="20240102"):
+        ca.open(tmp_path / "t.csv", dtype="M8[D]", header=False)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.txt"])
+@pytest.mark.parametrize("values", [["", "a", "", ""], [["", "a"], ["b", ""]], [["name", "x"], ["a", "b"]], [["", ""]]])
+def test_words_come_back(tmp_path, name, values):
+    """An empty word alone made a blank line, which is no row; the first row was taken for names."""
+    for kind in ("U", "S"):
+        words = np.array(values).astype(kind)
+        same(ca.save(tmp_path / name, words, overwrite=True), words)
+        assert ca.open(tmp_path / name, header=False).size == words.size
+
+
+@pytest.mark.parametrize("columns", [4_000])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_longer_than_the_sample(tmp_path, columns, rows):
+    """Columns were counted in the part of the first row that the sample had."""
+    table = np.random.default_rng(0).normal(size=(rows, columns))
+    ca.save(tmp_path / "t.csv", table)
+    same(ca.open(tmp_path / "t.csv"), table)
+    text = (tmp_path / "t.csv").read_text()
+    names = ",".join(f"name {k} of many" for k in range(columns))
+    (tmp_path / "t.csv").write_text(f"# one\n# two\n# three\n{names}\n{text}")
+    same(ca.open(tmp_path / "t.csv"), table)
