@@ -9,6 +9,7 @@ import numpy as np
 
 from chunkarr.engine.holding import held_box
 from chunkarr.engine.tasks import boxes
+from chunkarr.formats.runs import seen_plain
 from chunkarr.formats.scratch import ScratchArray
 from chunkarr.grid import region_size
 from chunkarr.plan.merging import INDEX, Merged
@@ -45,12 +46,12 @@ def run_sort(
     samples = []
     with context.slabs.take(stage.allowance) as slab, np.errstate(all="call", call=flags):
         for box in boxes(stage.boxes, range(start, stop)):
-            samples.append(_sort_run(stage, box, values, places, slab, flags, context))
+            samples += _sort_box(stage, box, values, places, slab, flags, context)
             context.advance(region_size(box) * values.dtype.itemsize)
     return samples, list(flags.seen)
 
 
-def _sort_run(
+def _sort_box(
     stage: SortStage,
     box: Region,
     values: ScratchArray,
@@ -58,23 +59,29 @@ def _sort_run(
     slab: Block,
     flags: Flags,
     context: Context,
-) -> Block:
-    """Sort one run and return its samples."""
+) -> list[Block]:
+    """Sort the runs of a box and return the samples of each."""
     runs = stage.runs
     assert runs is not None
     ordering = runs.ordering
-    run = ordering.own(held_box(stage, box, slab, flags, context))
+    all_values = ordering.own(held_box(stage, box, slab, flags, context))
     first = runs.line(box) * runs.size + box[-1][0]
-    where = ((first, first + len(run)),)
-    if places is None:
-        ordering.sort(run)
-    else:
-        order = ordering.permutation(run)
-        run = run.take(order)
-        order += box[-1][0]
-        places.write(where, order, NOTHING)
-    values.write(where, run, NOTHING)
-    return run[runs.step - 1 :: runs.step].copy()
+    samples = []
+    for start in range(0, len(all_values), runs.run):
+        context.check()
+        run = all_values[start : start + runs.run]
+        where = ((first + start, first + start + len(run)),)
+        if places is None and not ordering.by_permutation:
+            ordering.sort(run)
+        else:
+            order = ordering.permutation(run)
+            run = seen_plain(run).take(order).view(run.dtype)
+            if places is not None:
+                order += box[-1][0] + start
+                places.write(where, order, NOTHING)
+        values.write(where, run, NOTHING)
+        samples.append(run[runs.step - 1 :: runs.step].copy())
+    return samples
 
 
 def merged(stage: SortStage, values: ScratchArray, places: ScratchArray | None, samples: Sequence[Block]) -> Merged:

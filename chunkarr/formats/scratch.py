@@ -21,7 +21,7 @@ from chunkarr.errors import GridError, UnsupportedError
 from chunkarr.formats.contract import Stored, Target
 from chunkarr.formats.flat import check_block
 from chunkarr.formats.progress_log import read_log
-from chunkarr.formats.runs import Descriptor, bytes_moved, read_block, staging, write_block
+from chunkarr.formats.runs import Descriptor, bytes_moved, plain, read_block, staging, write_block
 from chunkarr.grid import Grid, Region, Shape, intersect, region_shape, region_slices, shift
 
 __all__ = ["JOB_NAME", "ScratchArray", "sweep_scratch"]
@@ -139,6 +139,15 @@ class ScratchArray(Stored, Target):
         check_block(region, out, self.dtype)
         for offset, tile, local, place in self._pieces(region):
             read_block(self._file, offset, tile, local, out=out[place], scratch=scratch)
+
+    def read_runs(self, starts: Array, lengths: Array, out: Array) -> None:
+        """Fill ``out`` (one axis, contiguous) with runs of elements of an array of one tile, one run after another."""
+        item = self.dtype.itemsize
+        view = memoryview(out.view(plain(out.dtype)).reshape(-1).view(np.uint8)) if out.nbytes else memoryview(b"")
+        ends = (np.cumsum(lengths) * item).tolist()
+        wanted = [(at, end) for at, end in zip([0, *ends], ends, strict=False) if at < end]
+        offsets = (starts[lengths > 0] * item).tolist()
+        self._file.read_each([view[a:b] for a, b in wanted], offsets)
 
     def write(self, region: Region, block: Array, scratch: Array) -> None:
         """Write ``block`` at ``region``, which need not be whole tiles; see `Target.write`."""

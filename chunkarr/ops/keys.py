@@ -94,8 +94,13 @@ def to_keys(values: Block) -> Block:
     if kind in "bu":
         return bits.copy()
     sign = bits.dtype.type(1 << (key_bits(values.dtype) - 1))
-    keys: Block = np.bitwise_xor(bits, sign) if kind != "f" else np.where(bits & sign, ~bits, bits | sign)
-    return keys
+    if kind != "f":
+        return np.asarray(bits ^ sign)
+    signed = bits.view(np.dtype(f"i{bits.itemsize}"))
+    turned = (signed >> (8 * bits.itemsize - 1)).view(bits.dtype)  # all bits of a negative number, none of others
+    turned |= sign
+    turned ^= bits
+    return np.asarray(turned)
 
 
 def values_of(keys: Block, dtype: np.dtype[Any]) -> Block:

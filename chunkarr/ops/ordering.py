@@ -7,6 +7,7 @@ values must agree on who goes where.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,11 @@ class Ordering:
         """The dtype of values while they are sorted: the machine's byte order, but records as they are."""
         return self.dtype if self.fields else self.dtype.newbyteorder("=")
 
+    @property
+    def by_permutation(self) -> bool:
+        """Whether values are moved to where a permutation says: records, and floats that are equal and differ."""
+        return bool(self.fields) or (self.stable and self.dtype.kind == "f")  # zeros of both signs, NaN
+
     def own(self, values: Block) -> Block:
         """Return contiguous ``values`` in the machine's byte order, changed in place."""
         if values.dtype == self.native or self.fields:
@@ -43,7 +49,7 @@ class Ordering:
 
     def sort(self, values: Block) -> None:
         """Sort native values of shape (N,) in place."""
-        if self.fields or (self.stable and self.dtype.kind == "f"):  # equal floats may differ: zeros of both signs, NaN
+        if self.by_permutation:
             seen = seen_plain(values)
             seen[...] = seen.take(self.permutation(values))
         else:
@@ -83,24 +89,39 @@ class Ordering:
             return int(np.flatnonzero(self.permutation(both) == (len(values) if after else 0))[0])
         return int(np.searchsorted(values, value, "right" if after else "left")[0])
 
-    def search_each(self, values: Block, cuts: Block, after: Block) -> Block:
-        """Return where each of ``cuts`` goes in sorted ``values``: behind its equals where ``after`` is true."""
-        if self.dtype.kind != "V":
-            low, high = (np.searchsorted(values, cuts, side) for side in ("left", "right"))
-            return np.where(after, high, low)
-        if not self.fields or not has_keys(values.dtype[self.fields[0]]):
-            each = (self.search(values, cuts[k : k + 1], after=bool(a)) for k, a in enumerate(after))
-            return np.fromiter(each, np.intp, len(after))
-        first, keys = _column(values, self.fields[0]), _column(cuts, self.fields[0])
-        low, high = (np.searchsorted(first, keys, side) for side in ("left", "right"))
-        found: Block = np.where(after, high, low)
-        for k in np.flatnonzero(high > low) if len(self.fields) > 1 else ():
-            found[k] = low[k] + self.search(values[low[k] : high[k]], cuts[k : k + 1], after=bool(after[k]))
-        return found
+    def search_each(self, values: Block, cuts: Block, after: Block, low: Block, high: Block) -> Block:
+        """Return where each of ``cuts`` goes in parts of ``values`` that are sorted.
+
+        Parameters
+        ----------
+        values
+            Shape (N,).
+        cuts
+            Shape (K,).
+        after
+            Shape (K, R): whether cut k goes behind its equals in part r.
+        low, high
+            Shape (K, R): where the part begins and ends. All are searched together, halving by halving.
+        """
+        if not _are_comparable(self.dtype):
+            found = low.copy()
+            for k, r in zip(*np.nonzero(low < high), strict=True):
+                a, b = int(low[k, r]), int(high[k, r])
+                found[k, r] += self.search(values[a:b], cuts[k : k + 1], after=bool(after[k, r]))
+            return found
+        low, high = low.copy(), high.copy()
+        keys = list(_compared(cuts[:, None], self.fields))
+        while (open_ := low < high).any():
+            middle = (low + high) >> 1
+            seen = values.take(middle, mode="clip")
+            smaller = _are_smaller(_compared(seen, self.fields), keys, after)
+            low = np.where(open_ & smaller, middle + 1, low)
+            high = np.where(open_ & ~smaller, middle, high)
+        return low
 
     def sort_bytes(self, count: int) -> int:
         """Return what sorting ``count`` values in place holds besides."""
-        if self.fields or (self.stable and self.dtype.kind == "f"):
+        if self.by_permutation:
             return self.permutation_bytes(count) + count * self.dtype.itemsize
         return count * self.dtype.itemsize // 2 if self.dtype.kind in "cSUV" else 0
 
@@ -127,3 +148,39 @@ def _column(values: Block, name: str) -> Block:
 
 def _is_nested(dtype: np.dtype[Any]) -> bool:
     return dtype.subdtype is not None or dtype.kind == "V"
+
+
+def _are_comparable(dtype: np.dtype[Any]) -> bool:
+    """Say whether values can be compared many at a time, as `_compared` takes them apart."""
+    if dtype.names:
+        return all(_are_comparable(dtype[name]) for name in dtype.names)
+    return dtype.kind != "V"
+
+
+def _compared(values: Block, fields: tuple[str, ...]) -> Iterator[Block]:
+    """Yield what values are compared by, the first that differs deciding; NaN and NaT are larger than all others."""
+    if fields:
+        for name in fields:
+            yield from _compared(values[name], values.dtype[name].names or ())
+    elif values.dtype.kind == "c":
+        yield np.isnan(values.real) * 2 + np.isnan(values.imag)
+        yield values.real
+        yield values.imag
+    else:
+        yield values
+
+
+def _are_smaller(values: Iterable[Block], cuts: Iterable[Block], after: Block) -> Block:
+    """Say which values are smaller than their cuts, or equal and ``after`` is true."""
+    smaller: Block = np.zeros(after.shape, np.bool_)
+    equal: Block = np.ones(after.shape, np.bool_)
+    for value, cut in zip(values, cuts, strict=False):
+        below, above = value < cut, value > cut
+        if value.dtype.kind in "fmM":
+            below |= (cut != cut) & (value == value)  # noqa: PLR0124 - only NaN and NaT differ from themselves
+            above |= (value != value) & (cut == cut)  # noqa: PLR0124
+        smaller |= equal & below
+        equal &= ~(below | above)
+        if not equal.any():
+            break
+    return smaller | (equal & after)

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["Merged", "PendingRuns", "Runs"]
 
 Block = np.ndarray[Any, Any]
+Indices = np.ndarray[Any, np.dtype[np.int64]]
 INDEX = np.dtype(np.int64)
-CACHED = 1 << 19  # bytes of values that are sorted at a time, in the cache of a core
+CACHED = 1 << 20  # bytes of values that are sorted at a time, in the cache of a core
+COUNTED = 1 << 14  # samples from one count of their runs to the next
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,22 @@ class Runs:
         return INDEX if self.places else self.ordering.dtype
 
     def reach(self, length: int) -> int:
-        """Return how many elements are read, at most, for ``length`` elements of a line."""
+        """Return how many elements are sorted, at most, for ``length`` elements of a line."""
         return min(self.size, length + 2 * self.count * (self.step - 1) + 2 * self.step)
+
+    def gathered(self, length: int) -> int:
+        """Return how many elements are read, at most, for ``length`` elements of a line."""
+        return min(self.size, self.reach(length) + 2 * self.count * (self.step - 1))
+
+    def cut_numbers(self, bounds: tuple[int, int], samples: int) -> Indices:
+        """Return after how many of ``samples`` samples cuts are made to read elements ``bounds``.
+
+        One lies before them, one behind, and what lies between two fits the cache, as far as runs and step allow.
+        """
+        first = max(0, bounds[0] - self.count * (self.step - 1)) // self.step
+        last = -(-bounds[1] // self.step)
+        each = max(1, CACHED // max(1, self.ordering.dtype.itemsize) // self.step)
+        return np.array([first, *range(first + each, min(last, samples), each), min(last, samples + 1)])
 
     def lines(self, region: Region) -> list[Region]:
         """Return the part of each line that ``region`` has."""
@@ -79,14 +95,18 @@ class Runs:
 
     def held_bytes(self, length: int) -> int:
         """Return what reading ``length`` elements of a line holds besides them."""
-        reach, item = self.reach(length), self.ordering.dtype.itemsize
-        window = self.step * item * 2 + 64 * self.count
-        if not self.places:
-            return aligned(reach * item) + self.ordering.sort_bytes(reach) + window
-        piece = min(reach, CACHED // max(1, item) + (self.count + 1) * self.step)
-        edges = 8 * self.count * (3 * reach * item // CACHED + 4) + 24 * (reach // self.step + self.count)
-        merged = 2 * piece * (item + 8) + self.ordering.permutation_bytes(piece)
-        return aligned(reach * item) + aligned(8 * reach) + merged + edges + window
+        item, gathered = self.ordering.dtype.itemsize, self.gathered(length)
+        piece = min(gathered, CACHED // max(1, item) + (self.count + 1) * self.step)
+        cuts = 3 * gathered * item // CACHED + 4
+        edges = self.count * (cuts * (72 + 4 * item) + 200) + 24 * (gathered // self.step + self.count)
+        if self.places or self.ordering.by_permutation:
+            work = self.ordering.permutation_bytes(piece) + piece * item
+        else:
+            work = self.ordering.sort_bytes(piece) + piece * item
+        values = (
+            aligned(gathered * item) + aligned(8 * gathered) + 8 * piece if self.places else aligned(gathered * item)
+        )
+        return values + 2 * aligned(piece * max(item, 8)) + work + edges
 
 
 class PendingRuns(Pending):
@@ -103,6 +123,62 @@ class PendingRuns(Pending):
     def bytes_read(self, region: Region) -> int:
         """Count what is read of the runs."""
         return _bytes_read(self.runs, region)
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """All samples of a line in order; the first j of them name a cut."""
+
+    values: Block
+    owners: Indices  # the run that each is of
+    counted: Indices  # of the first 0, ``every``, 2 * ``every``, ... samples, how many are of each run
+    every: int
+
+    @classmethod
+    def of(cls, line: Sequence[Block], ordering: Ordering) -> _Samples:
+        """Put the samples of the runs of a line, one after another, in order."""
+        together = np.concatenate(line)
+        owner = np.repeat(np.arange(len(line)), [len(s) for s in line])
+        order = ordering.permutation(together)
+        owner = owner[order]
+        every = max(COUNTED, 16 * len(line))
+        parts = [np.bincount(owner[a : a + every], minlength=len(line)) for a in range(0, len(owner), every)]
+        counted = np.cumsum([np.zeros(len(line), np.int64), *parts], axis=0)
+        return cls(together[order], owner, counted, every)
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.owners)
+
+    def before(self, numbers: Indices) -> Indices:
+        """Return for each of ascending ``numbers`` of samples how many are of each run: shape (numbers, runs)."""
+        result = np.empty((len(numbers), self.counted.shape[1]), np.int64)
+        at, row = 0, self.counted[0]
+        for k, number in enumerate(numbers.tolist()):
+            if number // self.every > at // self.every or not k:
+                at = min(number, self.size) // self.every * self.every
+                row = self.counted[at // self.every]
+            row = row + np.bincount(self.owners[at:number], minlength=len(row))
+            at = number
+            result[k] = row
+        return result
+
+    def edges(self, numbers: Indices, low: Indices, end: Indices, values: Block, runs: Runs) -> Indices:
+        """Return where each cut goes through each run, as places in ``values``.
+
+        It lies less than a step behind ``low`` (shape as of `before`), and not behind the run's ``end``. A cut of more
+        samples than there are is behind everything.
+        """
+        edges = low.copy()
+        edges[numbers > self.size] = end
+        real = np.flatnonzero((numbers > 0) & (numbers <= self.size))
+        cuts, owners = self.values[numbers[real] - 1], self.owners[numbers[real] - 1][:, None]
+        here = np.arange(len(end))
+        lows = low[real]
+        highs = np.where(owners == here, lows, np.minimum(lows + runs.step - 1, end))  # known where the sample is from
+        edges[real] = runs.ordering.search_each(values, cuts, owners > here, lows, highs)
+        return edges
 
 
 class Merged(Stored):
@@ -129,12 +205,7 @@ class Merged(Stored):
         self.runs, self.values, self.places = runs, values, places
         self.shape, self.dtype = runs.shape, runs.dtype
         self.grid = Grid(self.shape, self.shape)
-        self.samples: list[tuple[Block, Block]] = []  # for each line all samples in order, and the runs they are of
-        for line in samples:
-            together = np.concatenate(line)
-            owner = np.repeat(np.arange(len(line), dtype=np.int32), [len(s) for s in line])
-            order = runs.ordering.permutation(together)
-            self.samples.append((together[order], owner[order]))
+        self.samples = [_Samples.of(line, runs.ordering) for line in samples]
 
     def scratch_bytes(self, region: Region) -> int:
         """Count what sorting a part again holds."""
@@ -156,116 +227,69 @@ class Merged(Stored):
 
     def _read_line(self, line: int, bounds: tuple[int, int], out: Block, scratch: Block) -> None:
         """Fill ``out`` with a part of one line."""
-        runs = self.runs
-        start, stop = bounds
-        first, last = max(0, start - runs.count * (runs.step - 1)) // runs.step, -(-stop // runs.step)
-        low, high = self.cuts(line, first), self.cuts(line, last)
-        skip, count = start - int(low.sum()), int((high - low).sum())
+        runs, samples = self.runs, self.samples[line]
+        numbers = runs.cut_numbers(bounds, samples.size)
+        before = samples.before(numbers)
+        lengths = np.minimum(runs.run, runs.size - runs.run * np.arange(runs.count))
+        low = before[0] * runs.step
+        high = np.minimum(before[-1] * runs.step + runs.step - 1, lengths)
+        count = int((high - low).sum())
         native = runs.ordering.native
         values = scratch[: count * native.itemsize].view(native) if native.itemsize else np.zeros(count, native)
-        self._gather(self.values, line, low, high, values)
-        if self.places is None:
-            self._deliver(values, None, -skip, out)
-            return
-        at = aligned(values.nbytes)
-        places = scratch[at : at + 8 * count].view(INDEX)
-        self._gather(self.places, line, low, high, places)
-        self._merge(values, places, self._edges(line, (first, last), low, high, values), skip, out)
+        first = line * runs.size + runs.run * np.arange(runs.count)
+        self.values.read_runs(first + low, high - low, values)
+        places = None
+        if self.places is not None:
+            at = aligned(values.nbytes)
+            places = scratch[at : at + 8 * count].view(INDEX)
+            self.places.read_runs(first + low, high - low, places)
+        begin = np.cumsum(high - low) - (high - low)
+        edges = samples.edges(numbers, before * runs.step - low + begin, begin + high - low, values, runs)
+        skip = bounds[0] - int((edges[0] - begin + low).sum())
+        self._merge(values, places, edges, skip, out)
 
-    def _edges(self, line: int, samples: tuple[int, int], low: Block, high: Block, values: Block) -> Block:
-        """Cut gathered parts of runs into pieces that fit the cache: return where each begins in ``values``, by run.
-
-        Shape (pieces + 1, runs): piece k of run r is ``values[edges[k, r]:edges[k + 1, r]]``.
-        """
-        runs = self.runs
-        begin = np.concatenate([[0], np.cumsum(high - low)])
-        each = max(1, CACHED // max(1, runs.ordering.dtype.itemsize) // runs.step)
-        chosen = np.arange(samples[0] + each, min(samples[1], len(self.samples[line][1])), each)
-        edges = np.empty((len(chosen) + 2, runs.count), INDEX)
-        edges[0], edges[-1] = begin[:-1], begin[1:]
-        if chosen.size:
-            all_values, owner = self.samples[line]
-            owners, cut = owner[chosen - 1], all_values[chosen - 1]
-            seen = owner[samples[0] : samples[1]]
-            for number in range(runs.count):
-                part = values[begin[number] : begin[number + 1]]
-                if not len(part):
-                    edges[1:-1, number] = begin[number]
-                    continue
-                found = runs.ordering.search_each(part, cut, owners > number)
-                own = owners == number  # a sample lies at a multiple of the step in its own run
-                if own.any():
-                    before = np.cumsum(seen == number)[chosen[own] - samples[0] - 1]
-                    known = self._sampled_before(line, samples[0], number)
-                    found[own] = (known + before) * runs.step - low[number]
-                edges[1:-1, number] = found + begin[number]
-        return edges
-
-    def _sampled_before(self, line: int, samples: int, number: int) -> int:
-        """Return how many of the first ``samples`` samples are of one run."""
-        return int(np.count_nonzero(self.samples[line][1][:samples] == number))
-
-    def _merge(self, values: Block, places: Block, edges: Block, skip: int, out: Block) -> None:
-        """Sort piece by piece, and bring the places of what lies behind ``skip`` to ``out``.
-
-        Permutations jump within the values: pieces that fit the cache save more time than cutting them out takes.
-        """
+    def _merge(self, values: Block, places: Block | None, edges: Indices, skip: int, out: Block) -> None:
+        """Sort piece by piece, each in the cache, and bring what lies behind ``skip`` to ``out``."""
         done = -skip
-        plain = seen_plain(values)  # fields would be copied one by one
-        for lows, highs in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            slices = [slice(a, b) for a, b in zip(lows, highs, strict=True) if a < b]
-            size = sum(s.stop - s.start for s in slices)
+        sizes = (edges[1:] - edges[:-1]).sum(axis=1)
+        room = np.empty(int(sizes.max()), values.dtype)
+        places_room = None if places is None else np.empty(len(room), INDEX)
+        plain, plain_room = seen_plain(values), seen_plain(room)  # fields would be copied one by one
+        inside = places is None and not self.runs.ordering.by_permutation and out.dtype == values.dtype
+        for lows, highs, size in zip(edges[:-1].tolist(), edges[1:].tolist(), sizes.tolist(), strict=True):
             if done + size > 0 and done < len(out) and size:
-                piece = np.concatenate([plain[s] for s in slices]).view(values.dtype)
-                self._deliver(piece, np.concatenate([places[s] for s in slices]), done, out)
+                slices = [slice(a, b) for a, b in zip(lows, highs, strict=True) if a < b]
+                if inside and done >= 0 and done + size <= len(out):
+                    np.concatenate([values[s] for s in slices], out=out[done : done + size])
+                    self.runs.ordering.sort(out[done : done + size])
+                else:
+                    np.concatenate([plain[s] for s in slices], out=plain_room[:size])
+                    if places is not None and places_room is not None:
+                        np.concatenate([places[s] for s in slices], out=places_room[:size])
+                    self._deliver(room[:size], places_room, done, out)
             done += size
 
     def _deliver(self, values: Block, places: Block | None, at: int, out: Block) -> None:
         """Sort ``values``, which begin at ``at`` of ``out``, and bring what lies in it there."""
         ordering = self.runs.ordering
         a, b = max(0, -at), min(len(values), len(out) - at)
-        if places is None:
+        out = out[at + a : at + b]
+        if places is not None:
+            places.take(ordering.permutation(values)[a:b], out=out, mode="clip")  # "raise" would copy once more
+            return
+        seen = values
+        if out.dtype == values.dtype:  # records would be copied field by field
+            out, seen = seen_plain(out), seen_plain(values)
+        if not ordering.by_permutation:
             ordering.sort(values)
-            if out.dtype == values.dtype:  # records would be copied field by field
-                out, values = seen_plain(out), seen_plain(values)
-            out[at + a : at + b] = values[a:b]
+            out[...] = seen[a:b]
+        elif out.dtype == seen.dtype:
+            seen.take(ordering.permutation(values)[a:b], out=out, mode="clip")
         else:
-            out[at + a : at + b] = places[ordering.permutation(values)[a:b]]
-
-    def _gather(self, source: ScratchArray, line: int, low: Block, high: Block, out: Block) -> None:
-        """Read the same part of each run, one after another."""
-        nothing = np.empty(0, np.uint8)
-        at = 0
-        for number, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-            if a < b:
-                first = line * self.runs.size + number * self.runs.run
-                source.read(((first + a, first + b),), out[at : at + b - a], nothing)
-                at += b - a
-
-    def cuts(self, line: int, samples: int) -> Block:
-        """Return for each run how many of its elements are not larger than the first ``samples`` samples."""
-        runs = self.runs
-        values, owner = self.samples[line]
-        lengths = np.minimum(runs.run, runs.size - runs.run * np.arange(runs.count))
-        if samples <= 0:
-            return np.zeros_like(lengths)
-        if samples > len(owner):
-            return lengths
-        value, last = values[samples - 1 : samples], int(owner[samples - 1])
-        low = np.bincount(owner[:samples], minlength=runs.count) * runs.step
-        high = np.minimum(low + runs.step - 1, lengths)
-        window = np.empty(runs.step, values.dtype)
-        for number in range(runs.count):
-            a, b = int(low[number]), int(high[number])
-            if a < b and number != last:
-                first = line * runs.size + number * runs.run
-                part = window[: b - a]
-                self.values.read(((first + a, first + b),), part, np.empty(0, np.uint8))
-                low[number] += runs.ordering.search(part, value, after=number < last)
-        return low
+            out[...] = seen.take(ordering.permutation(values)[a:b])
 
 
 def _bytes_read(runs: Runs, region: Region) -> int:
     *lines, length = region_shape(region)
     number = int(np.prod(lines, dtype=np.int64))
-    return number * runs.reach(length) * (runs.ordering.dtype.itemsize + (8 if runs.places else 0))
+    return number * runs.gathered(length) * (runs.ordering.dtype.itemsize + (8 if runs.places else 0))

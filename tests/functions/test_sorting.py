@@ -16,6 +16,7 @@ from chunkarr.fsio import calls
 from chunkarr.ops import sorting
 from chunkarr.ops.ordering import ordering_of
 from chunkarr.plan import blocks, merging
+from chunkarr.plan import sorting as planning
 from tests.memory_child import measure
 from tests.oracle import check, same
 from tests.strategies import arrays, chunked, chunks_of, dtypes, examples, numeric_dtypes, shapes
@@ -24,10 +25,23 @@ RECORD = np.dtype([("a", "i2"), ("b", ">f8"), ("c", "S3")], align=True)
 N = 2003
 
 
-@pytest.fixture(params=[1 << 20, 128], ids=["whole", "pieces"])
+WAYS = {
+    "whole": {"cached": 1 << 20, "run": 1 << 20, "slack": 64, "few": 8},
+    "pieces": {"cached": 128, "run": 1 << 20, "slack": 64, "few": 8},
+    "short runs": {"cached": 128, "run": 64, "slack": 64, "few": 8},
+    "few samples": {"cached": 128, "run": 300, "slack": 1, "few": 1 / 64},
+}
+
+
+@pytest.fixture(params=WAYS)
 def runs(request, monkeypatch):
     """Let everything of more than 256 bytes be sorted in runs, which are read in pieces of 512 bytes."""
-    monkeypatch.setattr(merging, "CACHED", request.param)
+    way = WAYS[request.param]
+    monkeypatch.setattr(merging, "CACHED", way["cached"])
+    monkeypatch.setattr(merging, "COUNTED", 30)
+    monkeypatch.setattr(planning, "RUN", way["run"])
+    monkeypatch.setattr(planning, "SLACK", way["slack"])
+    monkeypatch.setattr(planning, "FEW", way["few"])
     monkeypatch.setattr(sorting, "LINE", 256)
     monkeypatch.setattr(sorting, "PIECE", 512)
     monkeypatch.setattr(blocks, "BLOCK", 1024)
@@ -119,6 +133,8 @@ def test_any_axis_in_runs(x, data):
         patch.setattr(sorting, "PIECE", data.draw(st.sampled_from([1, 100])))
         patch.setattr(blocks, "BLOCK", 200)
         patch.setattr(merging, "CACHED", data.draw(st.sampled_from([1, 50])))
+        patch.setattr(planning, "RUN", data.draw(st.sampled_from([1, 40, 1 << 20])))
+        patch.setattr(planning, "SLACK", data.draw(st.sampled_from([1, 64])))
         check(lambda: np.sort(a, axis, stable=True), lambda: np.sort(x, axis, stable=True))
         check(lambda: np.argsort(a, axis, stable=True), lambda: np.argsort(x, axis, stable=True))
 
