@@ -99,6 +99,8 @@ def test_sort_from_file_to_file(tmp_path):
         (["--axis", "0", "--resume"], np.sort(table, 0)),
         (["--flat", "--memory", "64MiB"], np.sort(table, None)),
         (["--column", "1", "--resume"], table[table[:, 1].argsort(stable=True)]),
+        (["--column", "1", "--descending"], table[(-table[:, 1]).argsort(stable=True)]),
+        (["--flat", "--descending"], np.sort(table, None)[::-1]),
     ):
         assert command("a.npy", "b.zarr", "--overwrite", *words) == 0, words
         same(ca.open(tmp_path / "b.zarr"), expected)
@@ -117,6 +119,7 @@ def test_sort_from_file_to_file(tmp_path):
         ("r", ["--order", "nobody"], "r.npy has no field 'nobody'; it has f0, f1"),
         ("r", ["--column", "0"], "sort by a field: f0, f1"),
         ("r", ["--column", "0", "--order", "f0"], "give one of them"),
+        ("r", ["--descending"], "--descending: r.npy has records"),
         ("z", [], "z.npy is one number"),
     ],
 )

@@ -83,7 +83,8 @@ def _as_flags(text: str) -> str:
     """
     from chunkarr.cli.formats import WORDS
 
-    names = "|".join((*WORDS, "overwrite", "resume", "stack", "concat", "block", "rtol", "atol", "axis", "column"))
+    jobs = ("overwrite", "resume", "stack", "concat", "block", "rtol", "atol", "axis", "column", "descending")
+    names = "|".join((*WORDS, *jobs))
     text = OPTIONS.sub("--option", MEMORY.sub(r"--memory \1\2", text))
     keyword = re.compile(rf'(?<![\w/.-])({names})=(?:True\b|"([^"]*)"|(-?\d+(?:\.\d+)?\b)|(?=[ ,;)]|$))')
     return keyword.sub(_as_flag, text)

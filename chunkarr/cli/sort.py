@@ -21,11 +21,13 @@ __all__ = ["command"]
 @click.option("--flat", is_flag=True, help="Sort all elements as one line.")
 @click.option("--order", "fields", multiple=True, metavar="FIELD", help="Field of records to compare; several in turn.")
 @click.option("--column", type=int, metavar="N", help="Sort the rows of a table by one of its columns.")
+@click.option("--descending", is_flag=True, help="The largest first, NaN last; not of records.")
 @click.option("--stable", is_flag=True, help="Keep the order of equal elements.")
 @job_options
 def command(
-    source: str, target: str, axis: int | None, flat: bool, fields: tuple[str, ...], column: int | None, stable: bool,
-    options: dict[str, Any], overwrite: bool, resume: bool, dry_run: bool, json: bool, quiet: bool,
+    source: str, target: str, axis: int | None, flat: bool, fields: tuple[str, ...], column: int | None,
+    descending: bool, stable: bool, options: dict[str, Any], overwrite: bool, resume: bool, dry_run: bool, json: bool,
+    quiet: bool,
 ) -> None:  # fmt: skip
     """Write the elements of SOURCE, sorted, to TARGET.
 
@@ -38,7 +40,7 @@ def command(
     with resumable():
         report = jobs.sort(
             source, target, axis=None if flat else -1 if axis is None else axis, order=fields or None, column=column,
-            stable=stable, source_format=options.pop("format", None), options=options,
+            stable=stable, descending=descending, source_format=options.pop("format", None), options=options,
             overwrite=overwrite, progress=not quiet, dry_run=dry_run, resume=resume, keep=True,
         )  # fmt: skip
     if not quiet:

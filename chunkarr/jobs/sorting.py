@@ -25,6 +25,7 @@ def sort(
     order: Sequence[str] | None = None,
     column: int | None = None,
     stable: bool = False,
+    descending: bool = False,
     stack: int | None = None,
     concat: int | None = None,
     source_format: str | None = None,
@@ -49,6 +50,8 @@ def sort(
         Sort the rows of a table by this column instead.
     stable : bool
         Keep the order of equal elements; rows of a table always do.
+    descending : bool
+        The largest first, NaN last all the same; not of records.
     overwrite, progress, dry_run, resume, keep
         As in :func:`convert`.
 
@@ -69,10 +72,13 @@ def sort(
     target = os.fspath(target)
     array, names = gather(sources, stack=stack, concat=concat, format=source_format, options=options)
     _check(array, names[0], axis, order, column)
+    if descending and array.dtype.names and column is None:
+        raise OptionError(f"descending=True: {names[0]} has records, which are sorted in ascending order only")
     if column is None:
-        node = sorted_node(array, axis, None, None if order is None else list(order), stable or None)
+        fields = None if order is None else list(order)
+        node = sorted_node(array, axis, None, fields, stable or None, descending or None)
     else:
-        node = as_node(array[array[:, column].argsort(stable=True)])
+        node = as_node(array[array[:, column].argsort(stable=True, descending=descending)])
     job = Job(node, target, None, {}, overwrite=overwrite, durability=None)
     return run(job, names, progress, dry_run=dry_run, resume=resume, keep=keep)
 

@@ -106,6 +106,35 @@ def test_every_dtype_in_runs(kind, runs, tmp_path):
         same(np.argsort(a, order=["c", "a"], stable=True), np.argsort(x, order=["c", "a"], stable=True))
 
 
+@pytest.mark.parametrize("runs", ["short runs"], indirect=True)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_dtype_in_runs_with_the_largest_first(kind, runs, tmp_path):
+    x = some(kind, np.random.default_rng(0))
+    gone = np.isnan(x) if x.dtype.kind in "fcmM" else np.zeros(N, bool)
+    rank = np.unique(x[~gone], return_inverse=True)[1]
+    places = np.concatenate([np.flatnonzero(~gone)[np.argsort(-rank, kind="stable")], np.flatnonzero(gone)])
+    np.save(tmp_path / "x.npy", x)
+    a = ca.open(tmp_path / "x.npy", "r+")
+    same(ca.sort(a, stable=True, descending=True), x[places])
+    same(a.argsort(stable=True, descending=True), places)
+    np.testing.assert_array_equal(ca.sort(a.reshape(1, -1), descending=True)[0, 3:], x[places][3:])
+    a.sort(descending=True)
+    np.testing.assert_array_equal(np.load(a.path), x[places])
+
+
+def test_the_largest_first_as_numpy_refuses_it():
+    a = chunked(np.arange(3.0))
+    for wrong in ({"kind": "stable", "descending": True}, {"kind": "stable", "descending": False}):
+        for function in (ca.sort, ca.argsort):
+            with pytest.raises(ValueError, match="can't be provided at the same time"):
+                function(a, **wrong)
+    with pytest.raises(TypeError, match="records"):
+        ca.sort(chunked(np.zeros(3, RECORD)), descending=True)
+    if np.lib.NumpyVersion(np.__version__) >= "2.5.0":
+        same(np.sort(a, descending=True), np.sort(np.arange(3.0), descending=True))
+        same(np.argsort(a, descending=True), np.argsort(np.arange(3.0), descending=True))
+
+
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_every_distribution_in_runs(name, runs):
     x = DISTRIBUTIONS[name]
