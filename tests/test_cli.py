@@ -224,7 +224,7 @@ def test_a_name_without_a_suffix_that_is_not_there(command, arguments):
 def test_errors_name_options_as_flags(command, stack, tmp_path):
     """Some advised `chunkarr.config.set(memory="1 MiB")`, partial="drop" or options=."""
     line = command("convert", stack[0], tmp_path / "t.zarr", "--memory", "10B")
-    advice = line[2].partition("raise it ")[2].split()
+    advice = line[2].partition("raise it with ")[2].split()
     assert advice[0] == "--memory"
     assert command("convert", stack[0], tmp_path / "t.zarr", *advice[:2])[0] == 0
     (tmp_path / "a.raw").write_bytes(bytes(7))

@@ -23,7 +23,7 @@ from chunkarr.cli.table import Commands
 
 __all__ = ["chunkarr", "main", "run"]
 
-MEMORY = re.compile(r'(?:with )?chunkarr\.config\.set\(memory="(\d+) (\w+)"\)')
+MEMORY = re.compile(r'chunkarr\.config\.set\(memory="(\d+) (\w+)"\)')
 OPTIONS = re.compile(r"\boptions=(?!\w)")  # of Python's calls: what the source takes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -304,11 +305,13 @@ def _find(reader: Reader, version: int, member: str, stamp: Stamp) -> Layout:
 def _only(path: str, generation: tuple[int, int, int]) -> str:
     found = list(islice(_entries(path, generation), LISTED))
     names = [entry.name for entry in found if entry.dtype is not None]
+    rest = "; ".join(f"{entry.name!r} is {entry.note}" for entry in found if entry.dtype is None)
     if len(names) != 1:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        rest = "; ".join(f"{entry.name!r} is {entry.note}" for entry in found if entry.dtype is None)
         raise FormatError(
             f"{path}: has {len(names)} arrays, choose one as {path}::name: {names[:NAMED]}{more}"
             + (f" ({rest[:1000]})" if rest else "")
         )
+    if rest:
+        warnings.warn(f"{path}: {names[0]!r} is its only array; skipped: {rest[:1000]}", UserWarning, stacklevel=2)
     return names[0]

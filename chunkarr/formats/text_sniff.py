@@ -77,10 +77,7 @@ def guess(path: str, source: TextBytes, given: Given) -> Guess:
         raise TextError(f'{path}: holds NUL bytes: this is no text, or needs encoding="utf-16"')
     start = 3 if head.startswith(b"\xef\xbb\xbf") else 0
     newline = b"\r" if b"\r" in head and b"\n" not in head else b"\n"
-    for _ in range(given.skiprows or 0):
-        start = head.find(newline, start) + 1
-        if not start:
-            raise OptionError(f"{path}: skiprows={given.skiprows} is more than there are in the first {SAMPLE} B")
+    head, start = _skipped(path, source, head, start, newline, given.skiprows or 0)
     told = _SEP.match(head, start) if given.skiprows is None else None
     if told:
         start = told.end()
@@ -98,6 +95,17 @@ def guess(path: str, source: TextBytes, given: Given) -> Guess:
     rows = _rows(head, start, dialect, ended=source.size <= len(head))
     more = [row for piece in others for row in _rows(piece, 0, dialect, ended=True)[1:]]
     return _finish(path, dialect, given, rows, more, source.size)
+
+
+def _skipped(path: str, source: TextBytes, head: bytes, start: int, newline: bytes, count: int) -> tuple[bytes, int]:
+    """Return the head, longer where that is needed, and where ``count`` lines behind ``start`` end."""
+    for _ in range(count):
+        while (end := head.find(newline, start)) < 0 and len(head) < min(source.size, MOST_SAMPLE):
+            head = source.read(0, 4 * len(head))
+        if end < 0 and len(head) < source.size:
+            raise OptionError(f"{path}: skiprows={count} is more than there are in the first {len(head)} B")
+        start = end + 1 if end >= 0 else len(head)
+    return (head if len(head) - start >= SAMPLE else source.read(0, start + SAMPLE)), start
 
 
 def _lengthened(source: TextBytes, head: bytes, newline: bytes) -> bytes:

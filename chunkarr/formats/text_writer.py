@@ -26,6 +26,7 @@ Array = np.ndarray[Any, Any]
 ENCODINGS = ("utf-8", "latin-1", "ascii")  # in which digits are the bytes that they are in ASCII
 AT_ONCE = 16 << 10  # doubles made text together: what that takes fits the cache
 BOX = 256 << 10  # bytes of values in a box
+TEXT_BOX = 16 << 20  # bytes that a box takes while it becomes text, at most
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": partial(gzip.compress, compresslevel=6, mtime=0),
     ".bz2": bz2.compress,
@@ -72,7 +73,7 @@ class TextTarget(OrderedTarget):
         self._fields = prod(shape[1:]) if dtype.names is None else len(dtype.names)
         self._empty = '""' if self._fields == 1 or not delimiter.strip() else ""  # a blank line would be no row
         self._wide = _width(dtype) + len(delimiter)
-        rows = max(1, BOX // max(1, prod(shape[1:]) * dtype.itemsize))
+        rows = max(1, min(BOX // max(1, prod(shape[1:]) * dtype.itemsize), TEXT_BOX // self._row_bytes()))
         grid = Grid(shape, (rows, *shape[1:]) if shape else ())
         super().__init__(path, shape, dtype, grid=grid, overwrite=overwrite, durability=durability)
 
@@ -92,8 +93,10 @@ class TextTarget(OrderedTarget):
 
     def encoded_bytes(self, box: Region) -> int:
         """Return the bytes that a box takes while it becomes text: as Python's objects, and as text, twice."""
-        rows = region_shape(box)[0] if box else 1
-        return rows * (self._fields * (250 + 3 * self._wide) + len(self.newline))
+        return (region_shape(box)[0] if box else 1) * self._row_bytes()
+
+    def _row_bytes(self) -> int:
+        return self._fields * (250 + 3 * self._wide) + len(self.newline)
 
     def encode(self, block: Array, box: Region) -> tuple[Any, Any]:
         """Return the lines of a box."""

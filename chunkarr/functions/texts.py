@@ -72,7 +72,7 @@ def savetxt(
         raise ValueError(f"Expected 1D or 2D array, got {node.ndim}D array instead")
     options = {
         "fmt": fmt, "delimiter": delimiter, "newline": newline, "header_text": header, "footer_text": footer,
-        "comments": comments, "encoding": encoding or "latin-1",
+        "comments": comments, "encoding": encoding or "utf-8",
     }  # fmt: skip
     job = Job(node, os.fspath(fname), "text", options, overwrite=overwrite, durability=durability)
     job.run(progress, resume=False, keep=False)

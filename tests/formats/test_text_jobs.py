@@ -145,3 +145,27 @@ def test_rows_longer_than_the_sample(tmp_path, columns, rows):
     names = ",".join(f"name {k} of many" for k in range(columns))
     (tmp_path / "t.csv").write_text(f"# one\n# two\n# three\n{names}\n{text}")
     same(ca.open(tmp_path / "t.csv"), table)
+
+
+def test_any_number_of_lines_is_skipped(tmp_path):
+    """All of them, or more than the sample has, were refused."""
+    (tmp_path / "t.csv").write_text(f"{'x' * 999}\n" * 100 + "1,2\n3,4")
+    same(ca.open(tmp_path / "t.csv", skiprows=100), np.array([[1, 2], [3, 4]]))
+    same(ca.open(tmp_path / "t.csv", skiprows=101), np.array([[3, 4]]))
+    for count in (102, 200):
+        assert ca.open(tmp_path / "t.csv", skiprows=count).size == 0
+
+
+@pytest.mark.parametrize("dtype", ["u1", "?", "i4", "f8", "S1"])
+def test_small_values_become_text_in_little_memory(tmp_path, dtype):
+    """A box had as many bytes of values whatever these were, and small ones a hundred times of that as text."""
+    values = np.ones((100_000, 4)).astype("i8").astype(dtype)
+    with ca.config.set(memory="24MiB"):
+        same(ca.save(tmp_path / "t.csv", values, durability="process"), values)
+
+
+def test_savetxt_writes_what_loadtxt_reads(tmp_path):
+    """The names were written as Latin-1, which neither NumPy nor chunkarr took them for."""
+    ca.savetxt(tmp_path / "t.txt", np.ones((2, 2)), header="größe €")
+    assert (tmp_path / "t.txt").read_text(encoding="utf-8").startswith("# größe €\n")
+    same(ca.open(tmp_path / "t.txt"), np.ones((2, 2)))
