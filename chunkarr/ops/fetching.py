@@ -62,7 +62,7 @@ def fetch(node: Node, places: Node) -> Node:
             parts = (Stride(0, 1, middle), Stride(middle, 1, node.shape[widest] - middle))
             keys = [tuple(p if k == widest else Stride(0, 1, n) for k, n in enumerate(node.shape)) for p in parts]
             return concatenate([fetch(take_basic(node, key), places) for key in keys], widest)
-    block = min(shape[0], piece(max(row, 8)))
+    block = min(shape[0], piece(max(row, 8), shape[0]))
     return Node(Fetch(node, places, block), (node, places), Grid(shape, (block, *node.shape[1:])))
 
 

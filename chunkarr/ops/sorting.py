@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["Sort", "SortWithin", "argsort", "piece", "sort"]
 
 Block = np.ndarray[Any, Any]
-PIECE = 16 << 20  # bytes of the result of an external sort that are read at a time; runs have twice as many
+PIECE = 16 << 20  # bytes of the result of an external sort that are read at a time; boxes have twice as many
+PIECES = 1 << 12  # or more of them, where the result is very long
 LINE = 32 << 20  # bytes of a line that a task sorts by itself
 
 
-def piece(itemsize: int) -> int:
-    """Return how many elements of an external sort's result are read at a time."""
-    return max(1, min(PIECE, budget() // workers() // 8) // itemsize)
+def piece(itemsize: int, size: int) -> int:
+    """Return how many elements of an external sort's result, ``size`` long, are read at a time."""
+    return max(1, min(max(PIECE, size * itemsize // PIECES), budget() // workers() // 8) // itemsize)
 
 
 class SortWithin(Kernel):
@@ -111,7 +112,7 @@ def _sorted(node: Node, axis: int, ordering: Ordering, *, places: bool) -> Node:
         return Node(SortWithin(node.shape, ordering, axis, places=places), (node,), Grid(node.shape, steps, firsts))
     order = (*(k for k in range(node.ndim) if k != axis), axis)
     last = transpose(node, order) if axis != node.ndim - 1 else node
-    grid = Grid(last.shape, (*(1 for _ in order[:-1]), min(size, piece(max(item, 8 if places else 1)))))
+    grid = Grid(last.shape, (*(1 for _ in order[:-1]), min(size, piece(max(item, 8 if places else 1), size))))
     result = Node(Sort(last.shape, ordering, places=places), (last,), grid)
     return transpose(result, tuple(int(k) for k in np.argsort(order))) if axis != node.ndim - 1 else result
 

@@ -12,6 +12,7 @@ other, and so that the order is stable.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,11 @@ class Runs:
         last = -(-bounds[1] // self.step)
         each = max(1, CACHED // max(1, self.ordering.dtype.itemsize) // self.step)
         return np.array([first, *range(first + each, min(last, samples), each), min(last, samples + 1)])
+
+    @property
+    def sampled_bytes(self) -> int:
+        """Return what the samples of all lines hold."""
+        return math.prod(self.shape) // self.step * (self.ordering.dtype.itemsize + 16)
 
     def lines(self, region: Region) -> list[Region]:
         """Return the part of each line that ``region`` has."""

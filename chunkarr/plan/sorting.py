@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chunkarr.buffers import memory_error
 from chunkarr.grid import Grid
 from chunkarr.ops.sorting import Sort, piece
 from chunkarr.plan.holding import HoldStage, plan_boxes
@@ -21,7 +22,7 @@ __all__ = ["SortStage", "plan_sort"]
 RUN = 4 << 20  # bytes that are sorted at a time, in the cache of a core
 SLACK = 64  # part of a piece that is read beyond its ends
 FEW = 8  # part of a piece that may be, for the sake of short runs
-SAMPLES = 16  # part of the budget that samples may take
+SAMPLES = 8  # part of the budget that samples may take
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,20 @@ class SortStage(HoldStage):
 def plan_sort(node: Node, state: State) -> None:
     """Plan the stage that sorts the runs of ``node``, whose last axis does not fit a task.
 
-    Raises MemoryBudgetError where not even a short run does.
+    Raises MemoryBudgetError where not even a short run fits, or where no samples that fit tell the runs apart.
     """
     op: Sort = node.op  # type: ignore[assignment]
     (source,) = node.inputs
-    box = _box_length(op, source, state)
-    runs, used = _runs(op, box, source, state)
-    item = op.ordering.dtype.itemsize
-    spare = op.ordering.permutation_bytes(runs.run) + runs.run * item if op.places else op.ordering.sort_bytes(runs.run)
+    box, runs = _choose(op, source.grid.steps[-1], state.budget, state.available, state.workers)
+    if not _fits(runs, state.available):
+        _refuse(op, source.grid.steps[-1], state)
+    ordering, lines = op.ordering, math.prod(op.shape[:-1])
+    state.held += runs.sampled_bytes
+    state.scratch += lines * runs.size * (max(1, ordering.dtype.itemsize) + (8 if op.places else 0))
+    used = Result(next(state.key), source.region, op.dtype, "scratch", (1,) * len(op.shape))
+    spare = ordering.sort_bytes(runs.run)
+    if op.places:
+        spare = ordering.permutation_bytes(runs.run) + runs.run * ordering.dtype.itemsize
     boxes = Grid(node.shape, (*(1 for _ in node.shape[:-1]), box))
     state.add(
         SortStage(
@@ -59,33 +66,45 @@ def plan_sort(node: Node, state: State) -> None:
     state.resolved[id(node)] = PendingRuns(used, runs)
 
 
-def _runs(op: Sort, box: int, source: Node, state: State) -> tuple[Runs, Result]:
-    """Choose runs and samples; count what they take in scratch and in memory.
+def _choose(op: Sort, unit: int, budget: int, available: int, workers: int) -> tuple[int, Runs]:
+    """Return how many elements a task reads at a time, whole ``unit``s if it can be, and the runs it sorts them in.
 
-    Short runs are sorted in the cache, but the more there are the more is read beyond the ends of a piece.
+    Short runs are sorted in the cache, but the more runs and the fewer samples, the more is read beyond the ends of a
+    piece: boxes grow, as far as a task has room, where that would be much.
     """
-    item, lines, size = max(1, op.ordering.dtype.itemsize), math.prod(op.shape[:-1]), op.shape[-1]
-    most = max(1, state.budget // SAMPLES // (2 * item + 24))
-    length = piece(item)
+    ordering, size = op.ordering, op.shape[-1]
+    item = max(1, ordering.dtype.itemsize)
+    length = piece(item, size)
+    most = max(1, budget // SAMPLES // (2 * item + 24))
 
-    def step(run: int) -> int:
-        return max(1, length // (SLACK * -(-size // run)), -(-lines * size // most))
+    def runs_of(run: int) -> Runs:
+        step = max(1, length // (SLACK * -(-size // run)), -(-math.prod(op.shape) // most))
+        return Runs(op.shape, run, step, ordering, op.places)
 
-    times = [t for t in range(1, max(1, box * item // RUN) + 1) if box % t == 0]
-    cheap = [t for t in times if 2 * -(-size // (box // t)) * (step(box // t) - 1) <= length // FEW]
-    run = box // max(cheap, default=1)
-    state.held += lines * (size // step(run)) * (item + 16)
-    state.scratch += lines * size * (item + (8 if op.places else 0))
-    used = Result(next(state.key), source.region, op.dtype, "scratch", (1,) * len(op.shape))
-    return Runs(op.shape, run, step(run), op.ordering, op.places), used
+    def is_cheap(runs: Runs) -> bool:
+        return runs.reach(length) - length <= length // FEW
+
+    each = ordering.permutation_bytes(1 << 10) if op.places else ordering.sort_bytes(1 << 10)
+    room = max(1, available // workers // 2 // max(1, (each >> 10) + ordering.dtype.itemsize * (2 if op.places else 1)))
+    box = min(room, 2 * length)
+    while box < min(room, size) and not is_cheap(runs_of(box)):
+        box = min(room, 2 * box)
+    box = min(size, box // unit * unit if unit <= box else box)
+    times = [t for t in range(1, max(1, box * item // RUN) + 1) if box % t == 0 and is_cheap(runs_of(box // t))]
+    return box, runs_of(box // max(times, default=1))
 
 
-def _box_length(op: Sort, source: Node, state: State) -> int:
-    """Return how many elements a task reads and sorts at a time: whole boxes of the source's grid, if it can be."""
-    each = op.ordering.permutation_bytes(1 << 10) if op.places else op.ordering.sort_bytes(1 << 10)
-    item = op.ordering.dtype.itemsize
-    each = (each >> 10) + item * (2 if op.places else 1)
-    share = state.available // state.workers // 2
-    box = max(1, min(2 * piece(max(1, item)), share // max(1, each)))
-    step = source.grid.steps[-1]
-    return min(op.shape[-1], box // step * step if step <= box else box)
+def _fits(runs: Runs, available: int) -> bool:
+    """Say whether one task can read one element of the result."""
+    return runs.sampled_bytes + runs.held_bytes(1) <= available
+
+
+def _refuse(op: Sort, unit: int, state: State) -> None:
+    """Raise MemoryBudgetError with a budget that would do."""
+    more = 2
+    while not _fits(
+        _choose(op, unit, more * state.budget, more * state.available, state.workers)[1], more * state.available
+    ):
+        more *= 2
+    what = f"sorting {op.shape[-1]} elements of {op.ordering.dtype.itemsize} B along an axis"
+    raise memory_error(what, more * state.budget, state.budget, "sort parts of it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import dask
@@ -257,6 +258,37 @@ def test_memory_of_a_large_sort(tmp_path):
     found = np.load(tmp_path / "o.npy", mmap_mode="r")
     assert (np.diff(found[::1000]) >= 0).all()
     assert len(found) == 12 << 20
+
+
+@pytest.mark.memory
+@pytest.mark.nightly
+def test_memory_of_a_sort_of_thirty_budgets(tmp_path):
+    small, large, out = tmp_path / "small.npy", tmp_path / "large.npy", tmp_path / "o.npy"
+    np.save(small, np.zeros(10))
+    x = np.random.default_rng(0).random(60 << 20)
+    np.save(large, x)
+    peak = measure(sort_file, small=[str(small), str(out)], large=[str(large), str(out)], budget=16 << 20)
+    peak.check()
+    x.sort()
+    assert np.array_equal(np.load(out, mmap_mode="r"), x)
+
+
+@pytest.mark.parametrize("times", [8, 64, 1 << 14])
+def test_lines_of_many_budgets_are_sorted_or_refused_with_a_budget_that_does(times, tmp_path):
+    path, size = tmp_path / "sparse.npy", times * (64 << 20) // 8
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (size,)})
+        file.truncate(file.tell() + 8 * size)
+    with ca.config.set(memory="64MiB"):
+        if times < 1000:
+            assert ca.sort(ca.open(path)).plan().memory <= 64 << 20
+            return
+        with pytest.raises(ca.errors.MemoryBudgetError, match=f"sorting {size} elements of 8 B") as refused:
+            ca.sort(ca.open(path)).plan()
+    enough = re.search(r'memory="([^"]+)"', str(refused.value))
+    assert enough is not None
+    with ca.config.set(memory=enough[1].replace(" ", "")):
+        ca.sort(ca.open(path)).plan()
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
