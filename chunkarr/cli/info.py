@@ -101,9 +101,8 @@ def _list(source: str, name: str, found: list[Member], *, json: bool) -> None:
         ]
         click.echo(as_json({"path": source, "format": name, "members": rows}))
         return
-    click.echo(
-        f"path    {source}\nformat  {name}\nholds   {len(found):,} member{'' if len(found) == 1 else 's'}, each named as in {source}::name"
-    )
+    many = f"{len(found):,} member{'' if len(found) == 1 else 's'}"
+    click.echo(f"path    {source}\nformat  {name}\nholds   {many}, each named as in {source}::name")
     width = max(len(one.name) for one in found)
     for one in found:
         what = "" if one.shape is None or one.dtype is None else f"{_extent(one.shape)} {one.dtype}"

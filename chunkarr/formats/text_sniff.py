@@ -102,7 +102,7 @@ def _skipped(path: str, source: TextBytes, head: bytes, start: int, newline: byt
     for _ in range(count):
         while (end := head.find(newline, start)) < 0 and len(head) < min(source.size, MOST_SAMPLE):
             head = source.read(0, 4 * len(head))
-        if end < 0 and len(head) < source.size:
+        if start == len(head) or (end < 0 and len(head) < source.size):
             raise OptionError(f"{path}: skiprows={count} is more than there are in the first {len(head)} B")
         start = end + 1 if end >= 0 else len(head)
     return (head if len(head) - start >= SAMPLE else source.read(0, start + SAMPLE)), start

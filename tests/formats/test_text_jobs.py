@@ -152,8 +152,9 @@ def test_any_number_of_lines_is_skipped(tmp_path):
     (tmp_path / "t.csv").write_text(f"{'x' * 999}\n" * 100 + "1,2\n3,4")
     same(ca.open(tmp_path / "t.csv", skiprows=100), np.array([[1, 2], [3, 4]]))
     same(ca.open(tmp_path / "t.csv", skiprows=101), np.array([[3, 4]]))
-    for count in (102, 200):
-        assert ca.open(tmp_path / "t.csv", skiprows=count).size == 0
+    assert ca.open(tmp_path / "t.csv", skiprows=102).size == 0
+    with pytest.raises(ca.OptionError, match="skiprows=103"):
+        ca.open(tmp_path / "t.csv", skiprows=103)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "?", "i4", "f8", "S1"])
@@ -161,7 +162,8 @@ def test_small_values_become_text_in_little_memory(tmp_path, dtype):
     """A box had as many bytes of values whatever these were, and small ones a hundred times of that as text."""
     values = np.ones((100_000, 4)).astype("i8").astype(dtype)
     with ca.config.set(memory="24MiB"):
-        same(ca.save(tmp_path / "t.csv", values, durability="process"), values)
+        ca.savetxt(tmp_path / "t.csv", values, fmt=None, delimiter=",", durability="process")
+    same(ca.open(tmp_path / "t.csv", header=False, dtype=dtype), values)
 
 
 def test_savetxt_writes_what_loadtxt_reads(tmp_path):
