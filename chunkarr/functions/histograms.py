@@ -279,6 +279,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     node, edges = as_node(x), np.asarray(bins)
     np.digitize(np.zeros(0, node.dtype), edges)  # raises what NumPy raises
     side = "left" if right else "right"
-    if edges.size and edges[0] > edges[-1]:
+    moves = np.flatnonzero(edges[1:] != edges[:-1])[:1]
+    if moves.size and not (edges[moves] < edges[moves + 1]).all():  # as NumPy looks for the direction: NaN descend
         return len(edges) - searchsorted(edges[::-1], wrap(node), side=side)
     return searchsorted(edges, wrap(node), side=side)

@@ -85,7 +85,7 @@ class Ordering:
                     return high if after else low
                 if low or high < len(values):
                     return low + self.search(values[low:high], value, after=after)
-            both = np.concatenate((values, value) if after else (value, values))
+            both = np.concatenate((values, value) if after else (value, values), dtype=values.dtype)  # else native
             return int(np.flatnonzero(self.permutation(both) == (len(values) if after else 0))[0])
         return int(np.searchsorted(values, value, "right" if after else "left")[0])
 

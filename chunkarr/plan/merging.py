@@ -143,7 +143,7 @@ class _Samples:
     @classmethod
     def of(cls, line: Sequence[Block], ordering: Ordering) -> _Samples:
         """Put the samples of the runs of a line, one after another, in order."""
-        together = np.concatenate(line)
+        together = np.concatenate(line, dtype=line[0].dtype)  # else native, arrays in records too
         owner = np.repeat(np.arange(len(line)), [len(s) for s in line])
         order = ordering.permutation(together)
         owner = owner[order]

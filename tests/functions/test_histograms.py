@@ -167,7 +167,7 @@ def test_bincount(x, data):
 @given(x=cases(), data=st.data())
 def test_digitize(x, data):
     a = chunked(x, data.draw(chunks_of(x.shape)))
-    bins = data.draw(st.sampled_from([[0, 1, 5], [5.5, 1, 0.0], [1, 1], [1, 3, 2], [2.0]]))
+    bins = data.draw(st.sampled_from([[0, 1, 5], [5.5, 1, 0.0], [1, 1], [1, 3, 2], [2.0], [], [np.nan] * 2, [7, 7, 1]]))
     right = data.draw(st.booleans())
     check(lambda: np.digitize(a, bins, right), lambda: np.asarray(np.digitize(x, bins, right)))
 

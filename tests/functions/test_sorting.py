@@ -107,6 +107,37 @@ def test_every_dtype_in_runs(kind, runs, tmp_path):
         same(np.argsort(a, order=["c", "a"], stable=True), np.argsort(x, order=["c", "a"], stable=True))
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("flag", "?"), ("pair", ">u2", (2,))], [("pair", ">u2", (2,))],
+        [("in", [("q", "i1"), ("r", ">f4")]), ("s", "i1")],
+        [("in", [("q", "i1"), ("r", ">i4", (2,))])], [("z", ">c8"), ("t", ">M8[s]")], [("void", "V2"), ("u", ">U1")],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_records_of_all_that_there_is_in_runs(fields, runs):
+    x = np.zeros(700, fields)
+    whole = np.random.default_rng(0).integers(0, 256, (700, x.itemsize), dtype="u1")
+    leaf = np.random.default_rng(1).integers(-3, 300, (700, 2))
+    for name in x.dtype.names:
+        kind = x.dtype[name]
+        if kind.names:
+            x[name]["q"], x[name]["r"] = (
+                leaf[:, 0] % 3,
+                leaf[:, : 2 if kind["r"].shape else 1].reshape(x[name]["r"].shape),
+            )
+        elif kind.kind == "V" and not kind.subdtype:
+            x[name] = np.ascontiguousarray(whole[:, :2]).view("V2")[:, 0]
+        else:
+            x[name] = leaf[:, : 2 if kind.shape else 1].reshape(x[name].shape).astype(kind.base)
+    x = x[np.arange(700) * 7919 % 300]
+    a = chunked(x, (90,))
+    same(np.sort(a, stable=True), np.sort(x, stable=True))
+    same(np.argsort(a, stable=True), np.argsort(x, stable=True))
+    same(np.unique(a, True, True, True), np.unique(x, True, True, True))
+
+
 @pytest.mark.parametrize("runs", ["short runs"], indirect=True)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_dtype_in_runs_with_the_largest_first(kind, runs, tmp_path):
