@@ -26,7 +26,7 @@ from chunkarr.formats.npy import read_header
 from chunkarr.formats.npz_target import create
 from chunkarr.formats.runs import Descriptor
 from chunkarr.formats.zip_members import STORED, ZipMember, data_offset, read_directory
-from chunkarr.grid import Shape
+from chunkarr.grid import Region, Shape, whole
 
 __all__ = ["create", "members", "open"]
 
@@ -185,6 +185,26 @@ class _InPlace(FlatStored):
         """Open the array again, as it is now."""
         return _open(self.path, self.member)
 
+    def read(self, region: Region, out: Array, scratch: Array) -> None:
+        """Fill ``out`` with ``region``; compare the checksum if that is all of the member; see `Stored.read`."""
+        super().read(region, out, scratch)
+        if region != whole(self.shape):
+            return
+        flat = out.T if self.order == "F" else out
+        if flat.flags.c_contiguous:
+            head = bytearray(self.offset - self._place)
+            self.source.read_into(head, self._place)
+            check = zlib.crc32(flat.reshape(-1).view(np.uint8), zlib.crc32(head))
+        elif scratch.nbytes:
+            check = self._sum(memoryview(scratch.reshape(-1).view(np.uint8)), ignore)
+        else:
+            return
+        if check != self._entry.check:
+            self.check_generation()
+            raise CorruptChunkError(
+                f"{self.path}::{self.member}: CRC-32 is {check:08x}, {self._entry.check:08x} was written"
+            )
+
     def update(self, shape: Shape | None = None) -> Update:
         """Refuse: the zip file's checksum of the member would not hold any more."""
         del shape
@@ -194,6 +214,16 @@ class _InPlace(FlatStored):
         """Return what tells `problems` that stored bytes changed."""
         return "the CRC-32 of the member"
 
+    def _sum(self, buffer: memoryview, done: Callable[[int], object]) -> int:
+        """Return the CRC-32 of the member's bytes, read through ``buffer``."""
+        check = 0
+        for start in range(0, self._entry.size, max(1, len(buffer))):
+            piece = buffer[: self._entry.size - start]
+            self.source.read_into(piece, self._place + start)
+            check = zlib.crc32(piece, check)
+            done(piece.nbytes)
+        return check
+
     def problems(self, share: tuple[int, int] = (0, 1), done: Callable[[int], object] = ignore) -> Iterator[Problem]:
         """Read the member from its beginning to its end and compare the checksum; see `Stored.problems`."""
         which, _ = share
@@ -201,12 +231,7 @@ class _InPlace(FlatStored):
             return
         try:
             self.source.get(self.found)
-            buffer, check = memoryview(bytearray(min(PIECE, self._entry.size))), 0
-            for start in range(0, self._entry.size, PIECE):
-                piece = buffer[: min(PIECE, self._entry.size - start)]
-                self.source.read_into(piece, self._place + start)
-                check = zlib.crc32(piece, check)
-                done(piece.nbytes)
+            check = self._sum(memoryview(bytearray(min(PIECE, self._entry.size))), done)
             if check != self._entry.check:
                 reason = f"CRC-32 is {check:08x}, {self._entry.check:08x} was written"
                 yield Problem(self.path, self.member, self.path, CorruptChunkError.__name__, reason)

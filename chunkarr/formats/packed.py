@@ -211,7 +211,8 @@ def _count(path: str, asked: _Asked, step: int, have: int, stride: int, width: i
         count, unit = rows // step, f"{step} rows of {stride} B"
         left += rows % step * stride
     else:
-        count, unit = layout.fits(have) // step, f"{step} of {layout.bits}-bit values"
+        many = "" if step == 1 else f"rows of {step} "
+        count, unit = layout.fits(have) // step, f"{many}{layout.bits}-bit values"
         # Bits of padding are a few that a writer left after an odd number of values; nobody says that they are.
         left = (
             8 * have - count * step * layout.bits

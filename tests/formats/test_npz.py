@@ -474,3 +474,17 @@ def test_saving_onto_its_own_source(tmp_path: Path) -> None:
     np.savez_compressed(path, np.arange(1000))
     ca.save(path, ca.open(path)[::-1], overwrite=True)
     assert ca.open(path)[:3].compute().tolist() == [999, 998, 997]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_flipped_byte_of_a_stored_member_that_is_read_at_once_is_found(tmp_path: Path, order: Any) -> None:
+    """It came back as another number, where `numpy.load` raises."""
+    path = str(tmp_path / "a.npz")
+    np.savez(path, a=np.array(np.arange(12.0).reshape(3, 4), order=order), empty=np.zeros((0, 3)))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[content.find(np.float64(5).tobytes())] ^= 1
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(FormatError, match="CRC-32"):
+        ca.open(path + "::a").compute()
+    assert ca.open(path + "::a")[2, 3] == 11
+    assert ca.open(path + "::empty").compute().shape == (0, 3)

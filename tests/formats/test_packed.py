@@ -232,10 +232,14 @@ def bad(reason: str, error: type[Exception] = OptionError, **options: Any) -> An
         bad("no bytes per step", layout="raw12", shape=(-1, 0)),
         bad('partial is "error" or "drop"', layout="raw12", partial="pad"),
         bad('order is "C" or "F"', layout="raw12", order="K"),
+        bad("1001 B is not a whole number of 12-bit values .* 4 bits are left over", FormatError, layout="mono12p"),
         bad(
-            "1001 B is not a whole number of 1 of 12-bit values .* 4 bits are left over", FormatError, layout="mono12p"
+            "1001 B is not a whole number of rows of 7 10-bit values",
+            FormatError,
+            bits=10,
+            bitorder="big",
+            shape=(-1, 7),
         ),
-        bad("1001 B is not a whole number of 7 of 10-bit values", FormatError, bits=10, bitorder="big", shape=(-1, 7)),
         bad(
             "1001 B is not a whole number of 1 rows of 20 B", FormatError, layout="raw12", row_stride=20, shape=(-1, 9)
         ),
