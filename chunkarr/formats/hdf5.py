@@ -65,7 +65,7 @@ def members(path: str) -> list[Member]:
                     layout = describe(dataset, path, name, generation, outside=False, allow_external=False, texts=True)
                     listed.append(_listed(layout))
             except (FormatError, UnsupportedError, MemoryBudgetError) as error:
-                listed.append(Member(name, None, None, str(error)))
+                listed.append(Member(name, None, None, str(error).removeprefix(f"{path}::{name}: ")))
     return listed
 
 

@@ -76,7 +76,13 @@ def open_file(path: str) -> h5py.File:
     if not stat.S_ISREG(mode):
         raise FormatError(f"{path}: is not a regular file")
     with naming(path):
-        return h5py.File(path, "r", locking=False, rdcc_nbytes=0)
+        for locking in (False, "best-effort"):  # the library wants what this process may have it open with
+            try:
+                return h5py.File(path, "r", locking=locking, rdcc_nbytes=0)
+            except OSError as error:
+                if "flag values don't match" not in str(error):
+                    raise
+        return h5py.File(path, "r", locking=True, rdcc_nbytes=0)
 
 
 @contextlib.contextmanager
@@ -136,7 +142,8 @@ def find(file: h5py.File, path: str, member: str, *, allow_external: bool = Fals
             outside = True
         here = h5o.open(here, name.encode())
     if not isinstance(here, h5d.DatasetID):
-        raise FormatError(f"{path}: {member!r} is not a data set")
+        what = "a group: name what is in it" if isinstance(here, h5g.GroupID) else "not a data set"
+        raise FormatError(f"{path}: {member!r} is {what}")
     made = here.get_create_plist()
     for i in range(made.get_nfilters()):
         has_filter(made.get_filter(i)[0])

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numcodecs import Fletcher32
 
+import chunkarr as ca
 from chunkarr.errors import FormatError, MissingChunkError, OptionError, StaleExpressionError, UnsupportedError
 from chunkarr.formats import hdf5
 from chunkarr.formats.flat_stored import FlatStored
 from chunkarr.formats.hdf5_stored import ChunkedHdf5, LibraryHdf5
 from chunkarr.formats.hdf5_types import storage_dtype
+from chunkarr.formats.table import list_members
 from chunkarr.grid import region_shape, region_slices, whole
 from tests.strategies import arrays, chunks_of, dtypes, shapes
 
@@ -209,12 +211,12 @@ def test_members_and_choice(tmp_path):
     assert names == ["/g/again", "/nothing", "/words"]
     assert hdf5.members(path)[0][:3] == ("/g/again", (2, 3), np.dtype(">f4"))
     assert hdf5.members(path)[2][:3] == ("/words", (2,), np.dtype("U2"))
-    with pytest.raises(FormatError, match=r"3 data sets, choose one with member=: \['/g/again', "):
+    with pytest.raises(FormatError, match=r"3 data sets, choose one as .*::name: \['/g/again', "):
         hdf5.open(path)
     assert hdf5.open(path, member="/g/loop/loop//x").shape == (2, 3)
     with pytest.raises(FormatError, match=r"no 'y' in its group, which has \['again', 'loop', 'x'\]"):
         hdf5.open(path, member="g/y")
-    with pytest.raises(FormatError, match="not a data set"):
+    with pytest.raises(FormatError, match="is a group: name what is in it"):
         hdf5.open(path, member="g")
     with pytest.raises(FormatError, match="not a group"):
         hdf5.open(path, member="g/x/y")
@@ -332,3 +334,17 @@ def test_contract_of_scratch(tmp_path, cut, flip, value):
     rows = int(cut * 40)
     region = ((rows, 40), (flip % 30, 30))
     assert np.array_equal(read(hdf5.open(path), region), values[region_slices(region)])
+
+
+@pytest.mark.parametrize("locking", [None, False, True, "best-effort"])
+def test_a_file_that_this_process_has_open_is_read(tmp_path, locking):
+    """The HDF5 library opens a file twice only with the same way of locking."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["g/x"] = np.arange(5)
+        file["none"] = h5py.Empty("f4")
+    with h5py.File(tmp_path / "a.h5", locking=locking):
+        assert ca.open(f"{tmp_path}/a.h5::/g/x").compute().tolist() == [0, 1, 2, 3, 4]
+        noted = {member.name: member.note for member in list_members(str(tmp_path / "a.h5"))}
+        assert noted["/none"].startswith("has no shape")
+    with pytest.raises(ca.FormatError, match="'/g' is a group"):
+        ca.open(f"{tmp_path}/a.h5::/g")
