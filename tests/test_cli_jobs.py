@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import chunkarr as ca
+from chunkarr import progress
 from chunkarr.cli import run
 from chunkarr.cli.formats import UNSAID, WORDS
+from chunkarr.formats import text_index
 from chunkarr.formats.table import FORMATS
 from tests.oracle import same
 
@@ -207,6 +209,38 @@ def test_a_text_of_names_alone_has_no_rows(command, tmp_path):
     same(ca.open(tmp_path / "t.npy"), np.array([[1, 2.5]]))
     (tmp_path / "one.csv").write_text("word\n")
     assert json.loads(command("info one.csv --json")[1])["shape"] == [1]
+
+
+def test_info_names_the_columns_of_a_matrix(command, tmp_path):
+    (tmp_path / "t.csv").write_text("time,x,y\n1,2.5,3\n")
+    assert "columns time, x, y\n" in command("info t.csv")[1]
+    assert json.loads(command("info t.csv --usecols x,y --json")[1])["columns"] == ["x", "y"]
+    (tmp_path / "u.csv").write_text("1,2.5,3\n")
+    assert "columns" not in command("info u.csv")[1]
+
+
+def test_the_rows_of_a_large_text_are_counted_visibly(tmp_path, monkeypatch):
+    """Nothing was shown while a text was looked through, for minutes where it is large."""
+    heard = []
+
+    class Ear:
+        def start(self, total, label):
+            heard.append((total, label))
+
+        def advance(self, n):
+            heard.append(n)
+
+        def close(self):
+            heard.append("closed")
+
+    (tmp_path / "t.csv").write_text("1,2\n" * 1_000_000)
+    monkeypatch.setattr(text_index, "SHOWN", 1 << 20)
+    monkeypatch.setattr(text_index, "reporter", lambda choice: Ear() if choice else progress.Silent())
+    ca.open(tmp_path / "t.csv")
+    assert heard == []
+    with ca.config.set(progress=True):
+        ca.open(tmp_path / "t.csv")
+    assert (heard[0], sum(heard[1:-1]), heard[-1]) == ((4_000_000, "rows"), 4_000_000, "closed")
 
 
 def test_records_said_as_a_structure_of_c(tmp_path, capsys):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+SHOWN = 20  # names of columns that are printed
+
 
 @click.command("info", cls=Sectioned)
 @click.argument("source")
@@ -53,6 +55,8 @@ def command(source: str, options: dict[str, Any], json: bool) -> None:
         "chunks": None if chunks is None else list(chunks),
         "chunk_count": None if chunks is None else stored.grid.size,
     }
+    if stored.labels:
+        record["columns"] = list(stored.labels)
     if stored.options:
         record["options"] = {
             name: value if isinstance(value, int) else str(value) for name, value in stored.options.items()
@@ -73,6 +77,9 @@ def command(source: str, options: dict[str, Any], json: bool) -> None:
         ("chunks", each),
     ):
         click.echo(f"{name:<8}{value}")
+    if stored.labels:
+        rest = f" and {len(stored.labels) - SHOWN} more" if len(stored.labels) > SHOWN else ""
+        click.echo(f"columns {', '.join(stored.labels[:SHOWN])}{rest}")
     if stored.options:
         click.echo(f"guessed chunkarr convert {shlex.quote(source)} OUTPUT {_flags(stored.options)}")
 

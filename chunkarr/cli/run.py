@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -67,12 +67,14 @@ def _signals(caught: list[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _isolating() -> AbstractContextManager[Any]:
-    """Let files that a C library parses be parsed in a child process, unless the setting says otherwise."""
+@contextmanager
+def _settings(arguments: Sequence[str]) -> Iterator[None]:
+    """Parse files that a C library parses in a child process, unless the setting says otherwise; show progress."""
     from chunkarr.settings import config
 
     told = config.get("isolate") is not None or os.name != "posix"
-    return nullcontext() if told else config.set(isolate=True)
+    with nullcontext() if told else config.set(isolate=True), config.set(progress="--quiet" not in arguments):
+        yield
 
 
 def _as_flags(text: str) -> str:
@@ -146,11 +148,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     0
     """
     caught: list[int] = []
-    with _signals(caught), warnings.catch_warnings(), _isolating():
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with _signals(caught), warnings.catch_warnings(), _settings(arguments):
         warnings.showwarning = _warn
         try:
             # Not `chunkarr.main`: it prints an empty line for a KeyboardInterrupt.
-            with chunkarr.make_context("chunkarr", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            with chunkarr.make_context("chunkarr", arguments) as context:
                 chunkarr.invoke(context)
             sys.stdout.flush()
         except click.exceptions.Exit as error:  # --help and --version

@@ -60,6 +60,7 @@ class Stored(ABC):
     cacheable: bool = True  # whether decoded chunks may be kept from one small read to the next
     portable: bool = True  # whether other processes can read it, too
     options: Mapping[str, Any] = MappingProxyType({})  # what says to `open` all that was guessed of the file
+    labels: Sequence[str] = ()  # names of the columns of a matrix, where the file has them
     forward: bool = False  # whether it is decoded from its beginning, so that its boxes are best read in their order
     writable: bool = False  # whether it was opened "r+", so that `update` is offered
 

@@ -78,6 +78,12 @@ class TextStored(Stored):
         self.portable = path != STDIN
         self.grid = Grid(shape, (index.step, *shape[1:]) if shape else ())
 
+    @property
+    def labels(self) -> Sequence[str]:  # type: ignore[override]  # a matrix may have a million
+        """Return the names of the columns, if it is a matrix with a header."""
+        names = self.dialect.names if self.dtype.names is None else ()
+        return [names[column.place] for column in self.columns] if names else ()
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the state, in which a matrix of many columns of one type takes few bytes."""
         state, kinds = dict(self.__dict__), {column.dtype for column in self.columns}

@@ -19,6 +19,8 @@ from chunkarr.formats.text_dialect import Dialect
 from chunkarr.formats.text_parse import BadRow, Column, read_rows, rows_with_faults
 from chunkarr.formats.text_source import TextBytes
 from chunkarr.formats.text_words import shown
+from chunkarr.progress import reporter
+from chunkarr.settings import config
 
 __all__ = ["TEXT", "Index", "Reject", "build_index", "fault"]
 
@@ -27,6 +29,7 @@ Array = np.ndarray[Any, Any]
 PIECE = 1 << 20  # bytes looked at together
 LONGEST = 4 << 20  # twice the bytes of a line, at most
 BLOCK = 1 << 20  # bytes of a block of rows, about
+SHOWN = 16 << 20  # bytes of a text from which on progress is shown
 REJECTS = 1_000_000  # rows that may be set aside
 TEXT = np.dtype("U")  # as wide as the widest
 WIDER = {
@@ -219,16 +222,22 @@ class _Builder:
         """Go over the text and return its index."""
         marks: list[Array] = []
         end = self.dialect.start
-        for start, piece in self.pieces():
-            starts = self.starts(piece)
-            self.check(start, piece, starts.size)
-            bad = [place - start for place in self.rejected if place >= start]
-            if bad:
-                starts = np.setdiff1d(starts, bad)
-            first = -self.rows % step
-            marks.append(start + starts[first::step])
-            self.rows += starts.size
-            end = start + len(piece)
+        bar = reporter(config.get("progress", False) and self.source.size >= SHOWN)
+        bar.start(self.source.size, "rows")
+        try:
+            for start, piece in self.pieces():
+                starts = self.starts(piece)
+                self.check(start, piece, starts.size)
+                bad = [place - start for place in self.rejected if place >= start]
+                if bad:
+                    starts = np.setdiff1d(starts, bad)
+                first = -self.rows % step
+                marks.append(start + starts[first::step])
+                self.rows += starts.size
+                bar.advance(start + len(piece) - end)
+                end = start + len(piece)
+        finally:
+            bar.close()
         offsets = np.concatenate([*marks, [min(end, self.source.size)]]).astype(np.uint64)
         dtypes = tuple(
             np.dtype(f"U{wide}") if column.dtype == TEXT else column.dtype
