@@ -1,4 +1,4 @@
-"""Histograms of blocks: the bins that NumPy puts each element in, found by comparing where that is cheaper."""
+"""Histograms of blocks: the bins that NumPy puts each element in, found by comparing or by fixed-point arithmetic."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from chunkarr.graph import Kernel, Node
 from chunkarr.grid import Grid, Region, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["BinCounter", "GridCounter", "ValueCounter", "weighed"]
 
 Block = np.ndarray[Any, Any]
 TILE = 1 << 16  # elements that are compared at a time: few calls, so that threads seldom wait for the interpreter
-FEW = 24  # bins up to which every edge is compared with every element
+PLACED = 1 << 15  # elements whose places are found at a time: what that holds fits the second-level cache
+COUNTED = 1 << 17  # bins that are counted at a time
+FEW = 14  # bins up to which every edge is compared with every element
+NARROW = 256  # bins up to which a byte says which
 SLACK = 64  # roundings by which a place among bins of one width may be wrong, and more
 
 
@@ -39,14 +42,18 @@ class BinCounter:
     def __call__(self, blocks: Sequence[Block]) -> Block:
         """Count, tile by tile."""
         (values,) = blocks
+        if self.uniform is not None:
+            if self.size <= FEW and values.dtype == self.edges.dtype and values.dtype.kind == "f":
+                return self._each_tile(values, self._compared)
+            bits = _fraction(values.dtype, self.edges)
+            if bits:
+                return _Places(self.edges, bits, len(values)).count(values)
+        return self._each_tile(values, self._by_numpy)
+
+    def _each_tile(self, values: Block, count: Callable[[Block], Block]) -> Block:
         counts = np.zeros(self.size, np.int64)
-        plain = values.dtype == self.edges.dtype and values.dtype.kind == "f"
         for start in range(0, len(values), TILE):
-            tile = values[start : start + TILE]
-            found = None
-            if plain and self.uniform is not None:
-                found = self._compared(tile) if self.size <= FEW else self._placed(tile)
-            counts += self._by_numpy(tile) if found is None else found
+            counts += count(values[start : start + TILE])
         return counts
 
     def _by_numpy(self, tile: Block) -> Block:
@@ -54,11 +61,11 @@ class BinCounter:
             return np.histogram(tile, self.edges)[0]
         return np.histogram(tile, self.size, self.uniform)[0]
 
-    def _compared(self, tile: Block) -> Block | None:
+    def _compared(self, tile: Block) -> Block:
         """Count what lies below each edge; NaN is below none. What is out of range is left to NumPy."""
         first, last = self.edges[0], self.edges[-1]
         if not (tile.min() >= first and tile.max() <= last):
-            return None
+            return self._by_numpy(tile)
         below = np.empty(self.size + 1, np.int64)
         below[0], below[-1] = 0, len(tile)
         mask = np.empty(len(tile), np.bool_)
@@ -66,31 +73,105 @@ class BinCounter:
             below[k] = np.count_nonzero(np.less(tile, self.edges[k], out=mask))
         return np.diff(below)
 
-    def _placed(self, tile: Block) -> Block | None:
-        """Divide by the width of bins, and ask NumPy about elements near an edge; None where one is out of range."""
-        assert self.uniform is not None
-        first, last = self.uniform
-        if not (tile.min() >= first and tile.max() <= last):
-            return None
-        place = np.subtract(tile, first)
-        np.multiply(place, self.size / (last - first), out=place)
-        near = np.rint(place)
-        np.subtract(place, near, out=near)
-        np.abs(near, out=near)
-        scale = max(abs(float(first)), abs(float(last))) / float(last - first)
-        width = SLACK * np.finfo(tile.dtype).eps * self.size * (1 + scale)
-        places = place.astype(np.intp)
-        if near.min() > width:
-            return np.bincount(places, minlength=self.size)
-        unsure = near <= width
-        places[unsure] = self.size  # a bin of their own
-        counts = np.bincount(places, minlength=self.size + 1)[: self.size]
-        counts += self._by_numpy(tile[unsure])
-        return counts
-
     def held_bytes(self, elements: int) -> int:
         """Count tiles and counts, NumPy's included."""
-        return 24 * 8 * min(elements, TILE) + 8 * 8 * (self.size + 2)
+        paired = 3 * 8 * (self.size << 8) if self.size <= NARROW else 0
+        return 24 * 8 * min(elements, TILE) + 12 * min(elements, COUNTED) + 8 * 8 * (self.size + 2) + paired
+
+
+def _fraction(dtype: np.dtype[Any], edges: Block) -> int:
+    """Return how many bits of a bin's width tell which elements are near an edge; 0 where rounding is too coarse.
+
+    >>> _fraction(np.dtype("f8"), np.linspace(0, 1, 101)), _fraction(np.dtype("f8"), np.linspace(1e12, 1e12 + 1, 101))
+    (16, 0)
+    """
+    whole = dtype.kind in "iu" and dtype.itemsize <= 4 and edges.dtype == np.float64
+    if edges.dtype not in (np.float32, np.float64) or not (whole or dtype in (np.float32, edges.dtype)):
+        return 0
+    size, first, last = len(edges) - 1, float(edges[0]), float(edges[-1])
+    span = float(edges[-1] - edges[0])
+    if not (math.isfinite(span) and span > float(np.finfo(edges.dtype).tiny) * (size << 24)):
+        return 0
+    width = SLACK * float(np.finfo(edges.dtype).eps) * size * (1 + max(abs(first), abs(last)) / span)
+    return next((bits for bits in (16, 8) if width * (1 << bits) < 1 and size << bits < 1 << 30), 0)
+
+
+class _Places:
+    """Counts of elements in bins of one width, in exact places.
+
+    An element's place is a number of parts of a bin, 2**bits of them. Rounding is less than a part, so only in the
+    first and in the last part of a bin may an element be on the wrong side of an edge; these few are compared with it.
+
+    Parameters
+    ----------
+    edges
+        Of the bins, shape ``(size + 1,)``.
+    bits
+        As of `_fraction`.
+    elements
+        How many will be counted.
+    """
+
+    def __init__(self, edges: Block, bits: int, elements: int) -> None:
+        self.edges, self.bits, self.size = edges, bits, len(edges) - 1
+        self.scale = edges.dtype.type((self.size << bits) / (edges[-1] - edges[0]))
+        tile = min(elements, PLACED)
+        self._place = np.empty(tile, edges.dtype)
+        self._parts = np.empty(tile, np.int32)
+        self._rest = np.empty(tile, f"u{bits // 8}")
+        self._near = np.empty(tile, np.bool_)
+        self._bins = np.empty(min(elements, COUNTED), np.uint8 if self.size <= NARROW else np.int32)
+
+    def count(self, values: Block) -> Block:
+        """Return the counts, shape ``(size,)``, int64."""
+        counts, pairs = np.zeros(self.size, np.int64), None
+        for start in range(0, len(values), COUNTED):
+            bins = self._bins[: self._placed(values[start : start + COUNTED])]
+            even = len(bins) // 2 * 2 if len(bins) >= self.size << 8 and self.size <= NARROW else 0
+            if even:  # two bytes are one number: half as many to count
+                found = np.bincount(bins[:even].view(np.uint16), minlength=self.size << 8)
+                pairs = found if pairs is None else np.add(pairs, found, out=pairs)
+            counts += np.bincount(bins[even:], minlength=self.size)
+        if pairs is not None:
+            table = pairs.reshape(self.size, 256)
+            counts += table.sum(axis=1) + table.sum(axis=0)[: self.size]
+        return counts
+
+    def _placed(self, values: Block) -> int:
+        """Put the bins of those ``values`` that are in range into ``_bins``; return how many there are."""
+        done = 0
+        with np.errstate(all="ignore"):  # what is far out of range overflows, and is found by that
+            for start in range(0, len(values), PLACED):
+                tile = values[start : start + PLACED]
+                if not self._place_tile(tile, self._bins[done : done + len(tile)]):
+                    tile = tile[(tile >= self.edges[0]) & (tile <= self.edges[-1])]
+                    self._place_tile(tile, self._bins[done : done + len(tile)])
+                done += len(tile)
+        return done
+
+    def _place_tile(self, tile: Block, bins: Block) -> bool:
+        """Fill ``bins``; return False if an element is out of range."""
+        count = len(tile)
+        if not count:
+            return True
+        place, parts, rest, near = (a[:count] for a in (self._place, self._parts, self._rest, self._near))
+        np.subtract(tile, self.edges[0], out=place)
+        np.multiply(place, self.scale, out=place)
+        np.copyto(parts, place, casting="unsafe")
+        if parts.view(np.uint32).max() > self.size << self.bits:  # negative ones are great without a sign
+            return False
+        np.copyto(rest, parts, casting="unsafe")
+        np.add(rest, 1, out=rest)
+        if rest.min() <= 1:
+            (unsure,) = np.nonzero(np.less_equal(rest, 1, out=near))
+            found = tile[unsure]
+            if not np.all((found >= self.edges[0]) & (found <= self.edges[-1])):
+                return False
+            edge = (parts[unsure] + 1) >> self.bits
+            parts[unsure] = np.minimum(edge - (found < self.edges[edge]), self.size - 1) << self.bits
+        np.right_shift(parts, self.bits, out=parts)
+        np.copyto(bins, parts, casting="unsafe")
+        return True
 
 
 class GridCounter:

@@ -44,13 +44,42 @@ def gaps(x):
 def test_counts_and_edges(tile, x, data):
     x = gaps(x) if data.draw(st.integers(0, 9)) == 0 else x
     a = chunked(x, data.draw(chunks_of(x.shape)))
-    bins = data.draw(st.sampled_from([1, 3, 10, 25, 100, 0, 2.5, [0, 1, 5], [1, 1, 2.5], [3, 1], "nothing", [[1]]]))
+    bins = data.draw(
+        st.sampled_from([1, 3, 15, 25, 100, 300, 0, 2.5, [0, 1, 5], [1, 1, 2.5], [3, 1], "nothing", [[1]]])
+    )
     limits = data.draw(st.sampled_from([None, None, (0, 1), (0.5, 7), (3, 3), (2, 1), (0, np.inf)]))
     density = data.draw(st.sampled_from([None, None, True])) if x.size else None
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
         patch.setattr(binning, "TILE", tile)
+        patch.setattr(binning, "PLACED", tile)
+        patch.setattr(binning, "COUNTED", 3 * tile)
         check(lambda: np.histogram(a, bins, limits, density), lambda: np.histogram(x, bins, limits, density))
         check(lambda: np.histogram_bin_edges(a, bins, limits), lambda: np.histogram_bin_edges(x, bins, limits))
+
+
+@pytest.mark.parametrize("bins", [1, 14, 15, 100, 255, 256, 257, 1000])
+@pytest.mark.parametrize(
+    ("dtype", "limits"),
+    [
+        ("f8", (-1.0, 2.0)),
+        ("f8", (0.1, 0.7)),
+        ("f8", (1e9, 1e9 + 1)),
+        ("f4", (np.float32(-1), np.float32(2))),
+        ("i2", (-9, 30)),
+    ],
+)
+def test_elements_on_edges_and_next_to_them(bins, dtype, limits):
+    first, last = limits
+    edges = np.histogram_bin_edges(np.zeros(0, dtype), bins, limits)
+    near = [edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)]
+    near += [edges + k * 2e-16 * max(map(abs, limits)) for k in (-9, 9)]
+    wide = np.random.default_rng(0).uniform(first - 0.1 * (last - first), last + 0.1 * (last - first), 150_000)
+    inside = np.random.default_rng(1).uniform(first, last, 150_000)
+    far = np.array([np.nan, np.inf, -np.inf, 1e300, -1e300]) if dtype == "f8" else np.array([first - 1, last + 1])
+    x = np.concatenate([inside, *near, *near, wide, far]).astype(dtype)
+    counter = binning.BinCounter(edges, limits)
+    np.testing.assert_array_equal(counter([x]), np.histogram(x, bins, limits)[0])
+    np.testing.assert_array_equal(counter([edges.astype(dtype)]), np.histogram(edges.astype(dtype), bins, limits)[0])
 
 
 @settings(deadline=None)
