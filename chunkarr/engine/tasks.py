@@ -125,7 +125,7 @@ def map_block(
         if not np.may_share_memory(block, out):
             out[...] = block
         return
-    (block,) = run(program, slab, flags, copying=True)
+    (block,) = run(program, slab, flags, order=target.order)
     target.write(box, block, slab[offset:])
 
 

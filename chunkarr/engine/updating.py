@@ -34,7 +34,7 @@ class Window(Target):
         self.change, self.touched = change, touched
         self.shape, self.dtype = region_shape(region), change.dtype
         self.grid = change.grid.within(region)
-        self.distributable = change.distributable
+        self.distributable, self.order = change.distributable, change.order
         self._corner = tuple(a for a, _ in region)
 
     def _there(self, region: Region) -> Region:

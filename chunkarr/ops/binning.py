@@ -167,7 +167,7 @@ class _Places:
             found = tile[unsure]
             if not np.all((found >= self.edges[0]) & (found <= self.edges[-1])):
                 return False
-            edge = (parts[unsure] + 1) >> self.bits
+            edge = np.right_shift(parts[unsure] + 1, self.bits)
             parts[unsure] = np.minimum(edge - (found < self.edges[edge]), self.size - 1) << self.bits
         np.right_shift(parts, self.bits, out=parts)
         np.copyto(bins, parts, casting="unsafe")

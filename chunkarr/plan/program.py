@@ -263,11 +263,11 @@ def _scratch_bytes(op: Any, step: _Step) -> int:
 
 
 def run(
-    program: Program, slab: Block, flags: Flags, outs: Mapping[int, Block] | None = None, *, copying: bool = False
+    program: Program, slab: Block, flags: Flags, outs: Mapping[int, Block] | None = None, *, order: str | None = None
 ) -> list[Block]:
     """Run ``program`` in ``slab`` and return its results: views of the slab, valid until it is used again.
 
-    With ``copying``, what is only read comes as it is stored: with the first axis varying fastest, perhaps.
+    With ``order``, that of what they are written to, values that are only read may come in Fortran order.
     """
     if program.nbytes > slab.nbytes:  # slices of a short slab would overlap without a word
         raise memory_error("a block", program.nbytes, slab.nbytes)
@@ -290,7 +290,7 @@ def run(
             out = np.empty(step.shape, op.dtype)
         else:
             at, nbytes = step.target
-            turned = copying and len(program.steps) == 1 and getattr(getattr(op, "stored", None), "order", "C") == "F"
+            turned = order is not None and len(program.steps) == 1 and _turned(op, order)
             out = slab[at : at + nbytes].view(op.dtype).reshape(step.shape, order="F" if turned else "C")
         at, nbytes = step.scratch
         scratch = slab[at : at + nbytes]
@@ -303,6 +303,17 @@ def run(
             op.kernel(blocks, step.region, out, scratch)
         values[step.gives] = out
     return [values[v] if cut is None else values[v][cut] for v, cut in program.results]
+
+
+def _turned(op: Any, order: str) -> bool:
+    """Say whether values that are stored with the first axis varying fastest are best read so.
+
+    What is written in C order is turned by those who read chunks, chunk by chunk, in cache.
+    """
+    stored = getattr(op, "stored", None)
+    if stored is None or getattr(stored, "order", "C") != "F":
+        return False
+    return order == "F" or bool(stored.contiguous or stored.forward)
 
 
 def operand_keys(key: tuple[slice, ...], shapes: list[tuple[int, ...]]) -> list[Any]:
