@@ -286,6 +286,23 @@ def place_of_new(path: str, format: str | None = None) -> tuple[Format, str, dic
     return row, *_locate(row, file, member)
 
 
+def _keep_others(file: str, member: str | None) -> None:
+    """Raise TargetExistsError if writing ``file::member`` would replace other arrays in the file."""
+    if member is None or not os.path.isfile(file):
+        return
+    try:
+        names = [found.name for found in list_members(file)]
+    except FormatError:  # there is nothing to keep
+        return
+    others = [name for name in names if name.strip("/") != member.strip("/")]
+    if others:
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        raise TargetExistsError(
+            f"{file}: has {', '.join(others[:SHOWN])}{more}, which would go with the file that is replaced; "
+            "use another file, or remove this one"
+        )
+
+
 def create_target(
     path: str,
     shape: Shape,
@@ -328,6 +345,7 @@ def create_target(
     row, place, within = place_of_new(path, format)
     _check_options(row, options, row.create_options, "creating")
     fsio.refuse_existing(place, overwrite)
+    _keep_others(place, within.get("member"))
     folder = os.path.dirname(os.path.abspath(split_member(path)[0]))
     if not os.path.isdir(folder):
         raise FileNotFoundError(2, "there is no such directory to make a file in", folder)

@@ -265,7 +265,7 @@ def open(  # noqa: A001 - what every format calls it
         Naming file, line and column.
     """
     if mode != "r":
-        raise UnsupportedError(f'{path}: text is opened with mode="r"; save a changed copy')
+        raise UnsupportedError(f"{path}: text cannot be changed in place; save a changed copy")
     given = Given(
         delimiter, header, words_of(names) if names is not None else None, skiprows, comments, quote,
         words_of(missing), decimal, thousands, encoding, tuple(int(w) for w in words_of(widths)), regexp,

@@ -458,7 +458,7 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match='codec is "none"'):
         ca.save(path, np.arange(4), codec="zstd", overwrite=True)
     with pytest.raises(OptionError, match="cannot be the name"):
-        ca.save(f"{path}::../x", np.arange(4), overwrite=True)
+        ca.save(f"{tmp_path}/y.npz::../x", np.arange(4))
     with pytest.raises(UnsafeInputError):
         create_object(path)
     assert os.listdir(tmp_path) == ["x.npz"]

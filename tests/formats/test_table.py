@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import chunkarr as ca
 from chunkarr.errors import FormatError, OptionError, TargetExistsError, UnsafeInputError
 from chunkarr.formats.table import FORMATS, Format, create_target, identify, open_stored, split_member
 
@@ -141,3 +142,16 @@ def test_directories_that_are_no_arrays_are_never_replaced(tmp_path: Path) -> No
     with pytest.raises(TargetExistsError, match="overwrite=True"):
         create_target(str(home), (3,), "<i4")
     assert os.listdir(home) == ["letter"]
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.npz", "a.mat"])
+def test_a_member_that_is_replaced_takes_no_others_with_it(tmp_path, name):
+    """The file was replaced by one that had the new array alone."""
+    path = str(tmp_path / name)
+    ca.save(path + "::x", np.arange(3))
+    ca.save(path + "::x", np.arange(4), overwrite=True)
+    with pytest.raises(ca.TargetExistsError, match="x, which would go"):
+        ca.save(path + "::y", np.arange(5), overwrite=True)
+    assert ca.open(path + "::x").compute().tolist() == [0, 1, 2, 3]
+    ca.save(path, np.arange(2), overwrite=True)
+    assert ca.open(path).compute().tolist() == [0, 1]
