@@ -151,6 +151,77 @@ def sort_table(a, _, out):
     assert (np.diff(found[:: max(1, len(found) // 1000), 1]) >= 0).all()
 
 
+def records_by_field(a, _, out):
+    t = a.view([("key", "f8"), ("rest", ">i4", (2,))])
+    np.sort(t, order="key").save(f"{out}/x.npy")
+    np.argsort(t, order=["rest", "key"]).save(f"{out}/y.npy")
+
+
+def text(a, _, out):
+    np.sort(a.view("S16")).save(f"{out}/x.npy")
+
+
+def complex_numbers(a, _, out):
+    np.sort(a.view("c16"), stable=True).save(f"{out}/x.npy")
+
+
+def largest_first(a, _, out):
+    ca.sort(a, descending=True).save(f"{out}/x.npy")
+    ca.argsort(a, descending=True).save(f"{out}/y.npy")
+
+
+def argsort_along(axis):
+    return lambda a, b, out: np.argsort(a, axis).save(f"{out}/x.npy")
+
+
+def partition_in_place(a, _, out):
+    ca.open(shutil.copyfile(a.path, f"{out}/x.npy"), "r+").partition(a.size // 3)
+
+
+def along_an_axis(a, _, out):
+    np.take_along_axis(a, np.argpartition(a, 7, axis=0), 0).save(f"{out}/x.npy")
+
+
+def indices_of_many(a, _, out):
+    np.argwhere(a > 0.5).save(f"{out}/x.npy")
+    np.compress(np.arange(a.shape[1]) % 3 == 0, a, axis=1).save(f"{out}/y.npy")
+    a[:, np.arange(a.shape[1]) % 2 == 0].save(f"{out}/z.npy")
+
+
+def unique_rows(a, _, out):
+    values, counts = np.unique(np.floor(a * 50), return_counts=True, axis=0)
+    values.save(f"{out}/x.npy")
+    return counts.size
+
+
+def quantiles_along(a, _, out):
+    return np.asarray(np.nanquantile(a, [0.1, 0.5], axis=0)), np.asarray(np.median(a, axis=1).max())
+
+
+def counts(a, _, out):
+    np.asarray(np.histogram(a, 50, weights=a)[0])
+    np.asarray(np.histogram2d(a[::2], a[1::2], 30)[0])
+    np.asarray(np.bincount((a * 1000).astype("i4"), a))
+    np.asarray(np.histogram(a, "fd")[0])
+    np.digitize(a, np.linspace(0, 1, 1000)).save(f"{out}/x.npy")
+
+
+def sets(a, _, out):
+    half = a.size // 2
+    for function in (np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d):
+        function(a[: half + 1000], a[half:]).save(f"{out}/x.npy", overwrite=True)
+
+
+def searchsorted_with_sorter(a, _, out):
+    np.searchsorted(a, a[:: max(1, a.size >> 17)], "right", sorter=np.argsort(a)).save(f"{out}/x.npy")
+
+
+def gather_rows(a, _, out):
+    rows = (a[:, 0] * len(a)).astype("i8")
+    a[rows, ::-1].save(f"{out}/x.npy")
+    np.take(a, rows, axis=0, mode="wrap").save(f"{out}/x.npy", overwrite=True)
+
+
 def in_turn(*works):
     """Return the operation that does one after another."""
     return lambda a, b, out: [work(a, b, out) for work in works]
@@ -188,6 +259,20 @@ CASES = {
     "masks": Case(masks),
     "lexsort": Case(lexsort, ratio=2),
     "gather": Case(gather, quick=1),
+    "records by field": Case(records_by_field, ratio=4),
+    "text": Case(text),
+    "complex numbers": Case(complex_numbers),
+    "largest first": Case(largest_first, ratio=4),
+    "argsort long columns": Case(argsort_along(0), shape=(3,), ratio=4),
+    "partition in place": Case(partition_in_place),
+    "along an axis": Case(along_an_axis, shape=(3,), ratio=2),
+    "indices of many": Case(indices_of_many, shape=(300,), ratio=4),
+    "unique rows": Case(unique_rows, shape=(3,), ratio=4),
+    "quantiles along axes": Case(quantiles_along, shape=(5,)),
+    "counts": Case(counts),
+    "sets": Case(sets, far_apart, ratio=2),
+    "searchsorted with a sorter": Case(searchsorted_with_sorter, ratio=2),
+    "gather rows": Case(gather_rows, shape=(20,), ratio=4),
     "sort a table": Case(sort_table, shape=(3,)),
     "counting": Case(in_turn(median, quantiles, histogram, figures), quick=4),
     "all in turn": Case(in_turn(argsort, searchsorted, unique, isin, sort_in_place), ascending, ratio=2, quick=1),

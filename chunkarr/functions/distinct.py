@@ -6,8 +6,9 @@ Else the array is sorted, in scratch, and a value is distinct where it differs f
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import _arraysetops_impl as numpys
@@ -24,6 +25,9 @@ from chunkarr.ops.searching import located
 from chunkarr.ops.sources import arange, constant, full
 from chunkarr.ops.tables import Table
 from chunkarr.settings import budget
+
+if TYPE_CHECKING:
+    from chunkarr.ops.distinct import Run
 
 __all__ = ["unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
 
@@ -109,13 +113,10 @@ def _unique_slices(
 def _unique(node: Node, wanted: tuple[bool, bool, bool], *, equal_nan: bool) -> list[Node | None]:
     """Return distinct values, first flat indices, inverse (flat) and counts, None for what is not wanted."""
     index, inverse, counts = wanted
-    limit = budget() // HELD
-    visitor = Distinct(node, index=index, counts=counts, equal_nan=equal_nan, limit=limit)
-    try:
-        engine.visit(node, visitor, Distinct.held_bytes(limit))
-        values, first, number = visitor.found()
-    except TooManyError:
+    found = _by_blocks(node, index=index, counts=counts, equal_nan=equal_nan)
+    if found is None:
         return _by_table(node, wanted) or _by_sorting(node, wanted, equal_nan=equal_nan)
+    values, first, number = found
     if inverse and not _is_found(values, equal_nan=equal_nan):
         return _by_sorting(node, wanted, equal_nan=equal_nan)
     flat = layout.reshape(node, (math.prod(node.shape),))
@@ -125,6 +126,19 @@ def _unique(node: Node, wanted: tuple[bool, bool, bool], *, equal_nan: bool) -> 
         located(flat, constant(values)) if inverse else None,
         None if number is None else constant(number),
     ]
+
+
+def _by_blocks(node: Node, *, index: bool, counts: bool, equal_nan: bool) -> Run | None:
+    """Find distinct values block by block; None if they are too many.
+
+    Nothing of what was held is left then: another way would hold it besides its own, by the frames of the error, too.
+    """
+    limit = budget() // HELD
+    visitor = Distinct(node, index=index, counts=counts, equal_nan=equal_nan, limit=limit)
+    with contextlib.suppress(TooManyError):
+        engine.visit(node, visitor, Distinct.held_bytes(limit))
+        return visitor.found()
+    return None
 
 
 def _by_table(node: Node, wanted: tuple[bool, bool, bool]) -> list[Node | None] | None:

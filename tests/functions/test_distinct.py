@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,6 +63,21 @@ def test_the_inverse_of_nan_that_differ(way):
         a = chunked(x, (7,) * x.ndim)
         same(np.unique(a, True, True, True, axis=axis, equal_nan=equal_nan),
              np.unique(x, True, True, True, axis=axis, equal_nan=equal_nan))  # fmt: skip
+
+
+def test_nothing_that_one_way_held_is_left_for_the_next(monkeypatch):
+    seen = []
+
+    def sort(*args, real=face._by_sorting, **options):
+        seen.append((sys.exception(), [o for o in gc.get_objects() if type(o) is distinct.Distinct]))
+        return real(*args, **options)
+
+    monkeypatch.setattr(face, "SMALL", 0)
+    monkeypatch.setattr(face, "HELD", 1 << 40)
+    monkeypatch.setattr(face, "_by_sorting", sort)
+    x = np.random.default_rng(0).random(500)
+    same(np.unique(chunked(x, (60,))), np.unique(x))
+    assert seen == [(None, [])]
 
 
 def test_wide_rows_fit_a_small_budget():
