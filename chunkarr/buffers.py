@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chunkarr.errors import MemoryBudgetError
-from chunkarr.settings import enough, format_bytes
+from chunkarr.settings import budget, enough, format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,8 +79,12 @@ class Slabs:
 
 
 def memory_error(what: str, needed: int, allowed: int, instead: str = "use smaller chunks") -> MemoryBudgetError:
-    """Return the error for work that cannot fit; ``instead`` is what to do where the budget stays."""
+    """Return the error for work that cannot fit; ``instead`` is what to do where the budget stays.
+
+    ``allowed`` is what the budget leaves where results and other work hold the rest.
+    """
+    whole = needed + max(0, budget() - allowed)
     return MemoryBudgetError(
         f"{what} needs {format_bytes(needed)}, the budget allows {format_bytes(allowed)}; "
-        f'raise it with chunkarr.config.set(memory="{enough(math.ceil(needed * 1.1))}") or {instead}'
+        f'raise it with chunkarr.config.set(memory="{enough(math.ceil(whole * 1.1))}") or {instead}'
     )

@@ -265,4 +265,5 @@ def _draw(path: str, mean: np.ndarray[Any, Any], std: np.ndarray[Any, Any]) -> N
     images = [picture.stretch(picture.shrink(values, 512), 0.5, 98) for values in (mean, std)]
     height = images[0].shape[0]
     middle = mean[mean <= np.percentile(mean, 98)]  # without the stars
-    picture.write_png(path, picture.beside([*images, picture.histogram(middle, max(height // 2, 8), height)]))
+    drawn = picture.beside([*images, picture.histogram(middle, max(height // 2, 8), height)])
+    picture.write_png(path, picture.captioned(drawn, "mean, standard deviation, how often means occur"))

@@ -1,4 +1,4 @@
-"""Pictures of arrays without an image library: grey values, stretched, tiled, written as PNG.
+"""Pictures of arrays without an image library: grey values, stretched, tiled, captioned, written as PNG.
 
 A PNG file is a signature and chunks of length, type, data and CRC-32; the pixels are one zlib stream
 of rows, each after a byte that names its filter, 0 for none (W3C PNG specification, sections 5 and 9).
@@ -15,11 +15,20 @@ import numpy as np
 
 from chunkarr import fsio
 
-__all__ = ["beside", "histogram", "shrink", "stretch", "write_png"]
+__all__ = ["beside", "captioned", "enlarge", "histogram", "shrink", "stretch", "write_png"]
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Five rows of three pixels for each character, an octal digit a row.
+GLYPHS = {
+    " ": "00000", ",": "00024", "-": "00700", ".": "00002", "/": "11244", ":": "02020",
+    "0": "75557", "1": "26227", "2": "71747", "3": "71717", "4": "55711", "5": "74717", "6": "74757", "7": "71111",
+    "8": "75757", "9": "75717", "A": "25755", "B": "65656", "C": "34443", "D": "65556", "E": "74747", "F": "74744",
+    "G": "34553", "H": "55755", "I": "72227", "J": "11152", "K": "55655", "L": "44447", "M": "57755", "N": "65555",
+    "O": "25552", "P": "65644", "Q": "25563", "R": "65655", "S": "34216", "T": "72222", "U": "55557", "V": "55552",
+    "W": "55775", "X": "55255", "Y": "55222", "Z": "71247",
+}  # fmt: skip
 
 
 def write_png(path: str, pixels: Pixels) -> None:
@@ -93,6 +102,49 @@ def shrink(values: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
     blocks = values[: height * high, : width * wide].reshape(height, high, width, wide)
     means: np.ndarray[Any, Any] = blocks.mean(axis=(1, 3))
     return means
+
+
+def enlarge(pixels: Pixels, times: int) -> Pixels:
+    """Return a picture whose pixels are squares of ``times`` pixels.
+
+    Examples
+    --------
+    >>> enlarge(np.array([[1, 2]], np.uint8), 2)
+    array([[1, 1, 2, 2],
+           [1, 1, 2, 2]], dtype=uint8)
+    """
+    return np.repeat(np.repeat(pixels, times, axis=0), times, axis=1)
+
+
+def captioned(pixels: Pixels, *lines: str) -> Pixels:
+    """Return a picture with lines of text under it, black on white, as wide as the widest of them.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W)
+        The picture.
+    *lines : str
+        Letters, which come out as capitals, digits and ``,-./:``; what else there is is left blank.
+
+    Examples
+    --------
+    >>> captioned(np.zeros((2, 3), np.uint8), "1").shape
+    (22, 16)
+    """
+    drawn = [_drawn(line) for line in lines]
+    width = max(pixels.shape[1], *(line.shape[1] for line in drawn))
+    parts = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=255) for part in (pixels, *drawn)]
+    return np.vstack(parts)
+
+
+def _drawn(line: str, scale: int = 2, margin: int = 4) -> Pixels:
+    """Return a line of text, each pixel of its glyphs a square."""
+    rows = [[int(GLYPHS.get(c, GLYPHS[" "])[k], 8) for c in line.upper()] for k in range(5)]
+    bits = (np.array(rows, np.uint8)[:, :, None] >> np.array([2, 1, 0], np.uint8)) & 1  # shape (5, characters, 3)
+    spaced = np.pad(bits, ((margin // 2, margin - margin // 2), (0, 0), (0, 1))).reshape(5 + margin, -1)
+    return np.pad(
+        enlarge(((1 - spaced) * 255).astype(np.uint8), scale), ((1, 1), (margin, margin)), constant_values=255
+    )
 
 
 def histogram(values: np.ndarray[Any, Any], width: int, height: int) -> Pixels:

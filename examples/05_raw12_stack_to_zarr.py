@@ -46,5 +46,7 @@ for number in (0, COUNT // 2, COUNT - 1):
 
 mean = frames.mean(axis=0).compute()
 assert np.allclose(mean, np.mean([make_frame(number) for number in range(COUNT)], axis=0), rtol=1e-12)
-picture.write_png(os.path.join(folder, "mean.png"), picture.stretch(mean))
+grey = picture.enlarge(picture.stretch(mean), 4)
+caption = f"mean of {COUNT} frames: black {mean.min():.0f}, white {mean.max():.0f}"
+picture.write_png(os.path.join(folder, "mean.png"), picture.captioned(grey, caption))
 print(f"the mean frame: {folder}/mean.png")

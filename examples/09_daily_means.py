@@ -42,5 +42,8 @@ assert np.allclose(means[some], copy.reshape(-1, 24, STATIONS).mean(axis=1), rto
 assert np.array_equal(warmest[some], copy.reshape(-1, 24, STATIONS).max(axis=1))
 
 path = os.path.join(folder, "year.png")
-picture.write_png(path, picture.stretch(picture.shrink(means.compute().T, 800)))
+grey = picture.enlarge(picture.stretch(picture.shrink(means.compute().T, 800)), 2)
+caption = f"day 1 to {DAYS} across, station 1 to {STATIONS} down"
+scale = f"daily means: black {float(means.min()):.1f}, white {float(means.max()):.1f} degrees"
+picture.write_png(path, picture.captioned(grey, caption, scale))
 print(f"stations down, days across: {path}")

@@ -46,5 +46,8 @@ assert np.abs(profiles[number].compute() - expected).max() < 5  # what the neare
 path = os.path.join(folder, "rings.png")
 wide = np.repeat(np.repeat(profiles.compute(), 2, axis=1), max(1, SIDE // COUNT), axis=0)[:SIDE]
 tall = np.pad(wide, ((0, SIDE - len(wide)), (0, 0)), mode="edge")
-picture.write_png(path, picture.beside([picture.stretch(image), picture.stretch(tall)]))
+both = picture.enlarge(picture.beside([picture.stretch(image), picture.stretch(tall)]), 3)
+caption = f"left: image {number}, right: mean over the angle,"
+scale = f"radius 0 to {RADII - 1} across, image 0 to {COUNT - 1} down"
+picture.write_png(path, picture.captioned(both, caption, scale))
 print(f"{COUNT} profiles of {RADII} radii; an image beside the profiles of all, one a line: {path}")

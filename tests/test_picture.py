@@ -45,3 +45,14 @@ def test_the_highest_bar_fills_the_histogram():
     bars = picture.histogram(np.repeat([1, 2, 3], [1, 100, 0]), 4, 10)
     assert (bars == 255).sum(axis=0).max() == 10
     assert (bars == 255).sum(axis=0)[0] == 1
+
+
+def test_captions_are_drawn_under_a_picture():
+    grey = picture.enlarge(np.full((3, 5), 9, np.uint8), 4)
+    drawn = picture.captioned(grey, "day 1", "-0.5: é")
+    assert drawn.shape == (12 + 2 * 20, 64)
+    assert (drawn[:12, :20] == 9).all()
+    assert set(np.unique(drawn[12:])) == {0, 255}
+    assert (drawn[32:, 4 + 6 * 8 :] == 255).all()  # what has no glyph is blank
+    assert all(len(rows) == 5 and set(rows) <= set("01234567") for rows in picture.GLYPHS.values())
+    assert len(set(picture.GLYPHS.values())) >= len(picture.GLYPHS)

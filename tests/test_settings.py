@@ -177,3 +177,10 @@ def test_the_budget_that_an_error_names_is_accepted_and_enough(needed):
     message = str(memory_error("the work", needed, 1))
     (named,) = re.findall(r'memory="([^"]+)"', message)
     assert needed <= settings.parse_bytes(named)
+
+
+def test_the_budget_that_an_error_advises_counts_what_others_hold():
+    """With 64 MiB it advised 23, because 48 were held already."""
+    with settings.config.set(memory="64MiB"):
+        assert 'memory="76 MiB"' in str(memory_error("a cell", 21 << 20, 16 << 20))
+        assert 'memory="111 MiB"' in str(memory_error("a cell", 100 << 20, 64 << 20))
