@@ -28,7 +28,7 @@ MATLAB_BUDGET, MATLAB_LIMIT = 96 << 20, 128 << 20  # bytes
 SLAB = 24 << 20  # bytes of packed samples decoded at a time by hand; a multiple of 3
 BATCH = 100_000  # rows that a peer hands over at a time
 ROWS = 100  # rows of the slice of an npz member
-DIRECTORY = 64 << 10  # bytes of directory and headers that may be read besides
+DIRECTORY = 8 << 10  # bytes of directory and headers that may be read besides
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Data, Path], object]

@@ -74,8 +74,11 @@ def read_directory(path: str, size: int) -> list[ZipMember]:
 
 def _find_end(fd: int, path: str, size: int) -> tuple[int, int, int, int]:
     """Return how many members there are, the directory's bytes and place, and the bytes put before the zip file."""
-    first = max(0, size - _END.size - 0xFFFF)
+    first = max(0, size - _END.size)
     tail = _bytes(fd, path, first, size - first)
+    if tail[:4] != b"PK\5\6" or tail[-2:] != b"\0\0":  # there is a comment, or something else behind it
+        first = max(0, size - _END.size - 0xFFFF)
+        tail = _bytes(fd, path, first, size - first)
     at = tail.rfind(b"PK\5\6")
     while at >= 0 and at + _END.size + int.from_bytes(tail[at + 20 : at + 22], "little") != len(tail):
         at = tail.rfind(b"PK\5\6", 0, at)  # part of the comment

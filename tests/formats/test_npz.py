@@ -29,7 +29,7 @@ from chunkarr.errors import (
 )
 from chunkarr.formats import inflated_stored, npz_target, ordered, zip_members
 from chunkarr.formats.npz_target import NpzFile, combine
-from chunkarr.formats.table import list_members, open_stored
+from chunkarr.formats.table import HEAD, list_members, open_stored
 
 PADDED = np.dtype({"names": ["a", "b"], "formats": ["<i2", ">f8"], "offsets": [0, 8], "itemsize": 24})
 ARRAYS = {
@@ -128,6 +128,21 @@ def test_exact_names_come_first_as_in_numpy(tmp_path: Path) -> None:
     with np.load(path) as file:
         for name in ("a", "a.npy", "b.npy"):
             assert ca.open(f"{path}::{name}").compute().tolist() == file[name].tolist()
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="reads are counted where they are positional")
+def test_a_slice_of_a_stored_member_reads_little_besides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.arange(200_000.0).reshape(100, 2000)
+    np.savez(tmp_path / "x.npz", a=x, b=x)
+    read, preadv = list[int](), os.preadv
+
+    def counting(*args: Any) -> int:
+        read.append(preadv(*args))
+        return read[-1]
+
+    monkeypatch.setattr(os, "preadv", counting)
+    np.testing.assert_array_equal(ca.open(f"{tmp_path}/x.npz::b")[40:50].compute(), x[40:50])
+    assert sum(read) <= x[40:50].nbytes + HEAD + 1000, "what tells the format, the directory, the headers"
 
 
 @pytest.mark.parametrize("place", ["front", "comment"])
