@@ -286,8 +286,9 @@ class Inflated:
         while not decoder.ended:
             if not decoder.data:
                 decoder.data = self._input(decoder)
-            # Less and less towards the place where to stop: zlib copies what it was given too much.
-            piece = decoder.data[: max(LEAST, min(INPUT, want // 4))]
+            # As much as decodes to what is wanted, as far as one can tell: zlib keeps what it was given too much.
+            guess = want * (decoder.fed - self.offset) // max(1, decoder.position)
+            piece = decoder.data[: max(LEAST, min(INPUT, guess))]
             try:
                 data: bytes = decoder.stream.decompress(piece, want)
             except zlib.error as error:
