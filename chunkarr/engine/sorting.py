@@ -9,8 +9,8 @@ import numpy as np
 
 from chunkarr.engine.holding import held_box
 from chunkarr.engine.tasks import boxes
+from chunkarr.formats.overflow import Overflow
 from chunkarr.formats.runs import seen_plain
-from chunkarr.formats.scratch import ScratchArray
 from chunkarr.grid import region_size
 from chunkarr.plan.merging import INDEX, Merged
 from chunkarr.plan.program import Flags
@@ -26,20 +26,19 @@ if TYPE_CHECKING:
 __all__ = ["merged", "run_files", "run_sort"]
 
 Block = np.ndarray[Any, Any]
-NOTHING = np.empty(0, np.uint8)
 
 
-def run_files(stage: SortStage) -> tuple[ScratchArray, ScratchArray | None]:
-    """Make the scratch files for sorted values, and for their positions where these are asked for."""
+def run_files(stage: SortStage) -> tuple[Overflow, Overflow | None]:
+    """Make the temporary arrays for sorted values, and for their positions where these are asked for."""
     runs = stage.runs
     assert runs is not None
-    size = (math.prod(runs.shape),)
-    values = ScratchArray(scratch_directory(), size, runs.ordering.native, size)
-    return values, ScratchArray(scratch_directory(), size, INDEX, size) if runs.places else None
+    size, directory = math.prod(runs.shape), scratch_directory()
+    values = Overflow(directory, size, runs.ordering.native, held=runs.kept)
+    return values, Overflow(directory, size, INDEX, held=runs.kept) if runs.places else None
 
 
 def run_sort(
-    stage: SortStage, values: ScratchArray, places: ScratchArray | None, start: int, stop: int, context: Context
+    stage: SortStage, values: Overflow, places: Overflow | None, start: int, stop: int, context: Context
 ) -> tuple[list[Block], list[tuple[str, str]]]:
     """Sort the runs ``start`` ... ``stop``; return the samples of each, and floating-point events."""
     flags = Flags()
@@ -54,8 +53,8 @@ def run_sort(
 def _sort_box(
     stage: SortStage,
     box: Region,
-    values: ScratchArray,
-    places: ScratchArray | None,
+    values: Overflow,
+    places: Overflow | None,
     slab: Block,
     flags: Flags,
     context: Context,
@@ -70,7 +69,6 @@ def _sort_box(
     for start in range(0, len(all_values), runs.run):
         context.check()
         run = all_values[start : start + runs.run]
-        where = ((first + start, first + start + len(run)),)
         if places is None and not ordering.by_permutation:
             ordering.sort(run)
         else:
@@ -78,13 +76,13 @@ def _sort_box(
             run = seen_plain(run).take(order).view(run.dtype)
             if places is not None:
                 order += box[-1][0] + start
-                places.write(where, order, NOTHING)
-        values.write(where, run, NOTHING)
+                places.write(first + start, order)
+        values.write(first + start, run)
         samples.append(run[runs.step - 1 :: runs.step].copy())
     return samples
 
 
-def merged(stage: SortStage, values: ScratchArray, places: ScratchArray | None, samples: Sequence[Block]) -> Merged:
+def merged(stage: SortStage, values: Overflow, places: Overflow | None, samples: Sequence[Block]) -> Merged:
     """Return the sorted array that the runs make; ``samples`` are those of all runs, in order."""
     runs = stage.runs
     assert runs is not None

@@ -28,7 +28,7 @@ from chunkarr.plan.stages import Pending, Result
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from chunkarr.formats.scratch import ScratchArray
+    from chunkarr.formats.overflow import Overflow
     from chunkarr.ops.ordering import Ordering
 
 __all__ = ["Merged", "PendingRuns", "Runs"]
@@ -49,6 +49,7 @@ class Runs:
     step: int  # elements from one sample to the next
     ordering: Ordering
     places: bool  # whether the result are the positions of the values, rather than the values
+    kept: int = 0  # elements of all lines, from the first on, that are held in memory rather than in scratch
 
     @property
     def size(self) -> int:
@@ -82,6 +83,11 @@ class Runs:
         last = -(-bounds[1] // self.step)
         each = max(1, CACHED // max(1, self.ordering.dtype.itemsize) // self.step)
         return np.array([first, *range(first + each, min(last, samples), each), min(last, samples + 1)])
+
+    @property
+    def item_bytes(self) -> int:
+        """What is held or stored of an element between the passes: its value, its place if it is asked for."""
+        return max(1, self.ordering.dtype.itemsize) + (8 if self.places else 0)
 
     @property
     def sampled_bytes(self) -> int:
@@ -206,7 +212,7 @@ class Merged(Stored):
     contiguous = True
 
     def __init__(
-        self, runs: Runs, values: ScratchArray, places: ScratchArray | None, samples: Sequence[Sequence[Block]]
+        self, runs: Runs, values: Overflow, places: Overflow | None, samples: Sequence[Sequence[Block]]
     ) -> None:
         self.runs, self.values, self.places = runs, values, places
         self.shape, self.dtype = runs.shape, runs.dtype
@@ -223,7 +229,7 @@ class Merged(Stored):
 
     def generation(self) -> Hashable:
         """Never change."""
-        return self.values.path
+        return id(self.values)
 
     def read(self, region: Region, out: Block, scratch: Block) -> None:
         """Sort what lies around each part of a line, and take that."""

@@ -60,14 +60,23 @@ def plan(outputs: Sequence[Output], budget: int, workers: int, *, shared: bool =
 
     Raises MemoryBudgetError, before any work, when that is impossible.
     """
-    state = State(budget, workers, shared)
+    if not shared:
+        try:
+            return _plan(outputs, State(budget, workers, shared, keep=True))
+        except MemoryBudgetError:
+            pass  # what is kept in memory may be what there was no room for
+    return _plan(outputs, State(budget, workers, shared))
+
+
+def _plan(outputs: Sequence[Output], state: State) -> Plan:
+    """Plan with a state that knows of nothing yet."""
     result_bytes = 0
     for output in outputs:
         if getattr(output.target, "array", None) is not None:
             result_bytes += math.prod(output.node.shape) * output.node.dtype.itemsize
-    if result_bytes > budget:
+    if result_bytes > state.budget:
         raise memory_error(
-            "the result as an array in memory", result_bytes, budget, "write it to a file with .save(path)"
+            "the result as an array in memory", result_bytes, state.budget, "write it to a file with .save(path)"
         )
     state.held = result_bytes
     roots = [o.node for o in outputs]

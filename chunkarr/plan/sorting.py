@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chunkarr.buffers import memory_error
@@ -12,6 +12,7 @@ from chunkarr.ops.sorting import Sort, piece
 from chunkarr.plan.holding import HoldStage, plan_boxes
 from chunkarr.plan.merging import PendingRuns, Runs
 from chunkarr.plan.stages import Result
+from chunkarr.settings import format_bytes
 
 if TYPE_CHECKING:
     from chunkarr.graph import Node
@@ -22,6 +23,7 @@ __all__ = ["SortStage", "plan_sort"]
 RUN = 4 << 20  # bytes that are sorted at a time, in the cache of a core
 SLACK = 64  # part of a piece that is read beyond its ends
 FEW = 8  # part of a piece that may be, for the sake of short runs
+PLENTY = 3  # times what a task holds that are left for it where runs are held in memory
 SAMPLES = 8  # part of the budget that samples may take
 
 
@@ -47,18 +49,20 @@ def plan_sort(node: Node, state: State) -> None:
     box, runs = _choose(op, source.grid.steps[-1], state.budget, state.available, state.workers)
     if not _fits(runs, state.available):
         _refuse(op, source.grid.steps[-1], state)
-    ordering, lines = op.ordering, math.prod(op.shape[:-1])
     state.held += runs.sampled_bytes
-    state.scratch += lines * runs.size * (max(1, ordering.dtype.itemsize) + (8 if op.places else 0))
+    if state.keep:
+        runs = replace(runs, kept=_kept(runs, box, state))
+    state.held += runs.kept * runs.item_bytes
+    state.scratch += (math.prod(runs.shape) - runs.kept) * runs.item_bytes
     used = Result(next(state.key), source.region, op.dtype, "scratch", (1,) * len(op.shape))
-    spare = ordering.sort_bytes(runs.run)
+    spare = op.ordering.sort_bytes(runs.run)
     if op.places:
-        spare = ordering.permutation_bytes(runs.run) + runs.run * ordering.dtype.itemsize
+        spare = op.ordering.permutation_bytes(runs.run) + runs.run * op.ordering.dtype.itemsize
     boxes = Grid(node.shape, (*(1 for _ in node.shape[:-1]), box))
     state.add(
         SortStage(
             results=(used,),
-            label=f"sort {'x'.join(map(str, node.shape))} in runs of {runs.run}",
+            label=f"sort {'x'.join(map(str, node.shape))} in runs of {runs.run}{_kept_words(runs)}",
             runs=runs,
             **plan_boxes(source, boxes, spare, state, "sorting runs"),
         )
@@ -92,6 +96,17 @@ def _choose(op: Sort, unit: int, budget: int, available: int, workers: int) -> t
     box = min(size, box // unit * unit if unit <= box else box)
     times = [t for t in range(1, max(1, box * item // RUN) + 1) if box % t == 0 and is_cheap(runs_of(box // t))]
     return box, runs_of(box // max(times, default=1))
+
+
+def _kept(runs: Runs, box: int, state: State) -> int:
+    """Return how many elements are held in memory: as far as all tasks have plenty, and half of it is left."""
+    task = max(runs.held_bytes(piece(runs.item_bytes, runs.size)), box * runs.item_bytes)
+    room = min(state.available // 2, state.available - PLENTY * state.workers * task)
+    return min(math.prod(runs.shape), max(0, room) // runs.item_bytes)
+
+
+def _kept_words(runs: Runs) -> str:
+    return f", {format_bytes(runs.kept * runs.item_bytes)} of them in memory" if runs.kept else ""
 
 
 def _fits(runs: Runs, available: int) -> bool:

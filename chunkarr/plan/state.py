@@ -30,6 +30,7 @@ class State:
     budget: int
     workers: int
     shared: bool  # whether tasks run in several processes
+    keep: bool = False  # whether memory that nothing else needs takes what would go to scratch
     key: count[int] = field(default_factory=count)
     stages: list[Stage] = field(default_factory=list)
     resolved: dict[int, Stored] = field(default_factory=dict)  # results of barriers, by id of their node

@@ -18,6 +18,7 @@ from chunkarr.formats import scratch
 from chunkarr.fsio import calls
 from chunkarr.functions import distinct, searching
 from chunkarr.ops import sorting
+from chunkarr.plan import sorting as planning
 from tests.oracle import same
 
 N = 40_000
@@ -33,6 +34,7 @@ WORKS = {
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Return the directory of temporary files; little is enough to need some."""
+    monkeypatch.setattr(planning, "PLENTY", 1 << 40)  # so that nothing is kept in memory
     monkeypatch.setattr(sorting, "LINE", 1 << 10)
     monkeypatch.setattr(sorting, "PIECE", 1 << 14)
     monkeypatch.setattr(distinct, "SMALL", 0)
@@ -134,3 +136,16 @@ def test_what_a_kill_leaves_goes_with_the_next_use(name, folder, a, monkeypatch)
     monkeypatch.setattr(scratch, "_swept", set())  # as in a new process
     WORKS[name](a)
     assert left(folder) == []
+
+
+def test_runs_that_fit_beside_the_tasks_go_into_no_file(folder, a, monkeypatch):
+    assert ca.sort(a).plan().scratch == a.nbytes
+    monkeypatch.setattr(planning, "PLENTY", 3)
+    plan = ca.sort(a).plan()
+    assert plan.scratch == 0
+    assert plan.memory >= a.nbytes
+    writes = Writes(folder)
+    with calls.watched(writes):
+        ca.sort(a).save(f"{a.path}.out.npy")
+    assert writes.nbytes == 0
+    assert np.array_equal(np.load(f"{a.path}.out.npy"), np.sort(np.load(a.path)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -27,10 +28,10 @@ N = 2003
 
 
 WAYS = {
-    "whole": {"cached": 1 << 20, "run": 1 << 20, "slack": 64, "few": 8},
-    "pieces": {"cached": 128, "run": 1 << 20, "slack": 64, "few": 8},
-    "short runs": {"cached": 128, "run": 64, "slack": 64, "few": 8},
-    "few samples": {"cached": 128, "run": 300, "slack": 1, "few": 1 / 64},
+    "whole": {"cached": 1 << 20, "run": 1 << 20, "slack": 64, "few": 8, "kept": 1},
+    "pieces": {"cached": 128, "run": 1 << 20, "slack": 64, "few": 8, "kept": 0},
+    "short runs": {"cached": 128, "run": 64, "slack": 64, "few": 8, "kept": 0.4},
+    "few samples": {"cached": 128, "run": 300, "slack": 1, "few": 1 / 64, "kept": 0},
 }
 
 
@@ -43,6 +44,7 @@ def runs(request, monkeypatch):
     monkeypatch.setattr(planning, "RUN", way["run"])
     monkeypatch.setattr(planning, "SLACK", way["slack"])
     monkeypatch.setattr(planning, "FEW", way["few"])
+    monkeypatch.setattr(planning, "_kept", lambda runs, _box, _state: int(way["kept"] * math.prod(runs.shape)))
     monkeypatch.setattr(sorting, "LINE", 256)
     monkeypatch.setattr(sorting, "PIECE", 512)
     monkeypatch.setattr(blocks, "BLOCK", 1024)
