@@ -165,10 +165,10 @@ def _finish(path: str, dialect: Dialect, given: Given, rows: list[_Row], more: l
     split = [(row, [dialect.words.text(f) for f in dialect.split(row.content)]) for row in rows]
     skip = _preamble(split, dialect.columns) if given.skiprows is None else 0
     body = [fields for _, fields in split[skip:] if len(fields) == dialect.columns]
-    for row in more:
-        fields = [dialect.words.text(field) for field in dialect.split(row.content)]
-        if len(fields) == dialect.columns:
-            body.append(fields)
+    others = [[dialect.words.text(field) for field in dialect.split(row.content)] for row in more]
+    whole = [fields for fields in others if len(fields) == dialect.columns]
+    if len(whole) >= 0.8 * len(others):  # else they begin within quotes, so that all is taken for its opposite
+        body += whole
     dialect = replace(dialect, words=_words(dialect, given, body[1:] or body))
     width = dialect.columns
     header = _header_rows(body, dialect.words, given, path)

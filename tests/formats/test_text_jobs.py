@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -171,3 +173,16 @@ def test_savetxt_writes_what_loadtxt_reads(tmp_path):
     ca.savetxt(tmp_path / "t.txt", np.ones((2, 2)), header="größe €")
     assert (tmp_path / "t.txt").read_text(encoding="utf-8").startswith("# größe €\n")
     same(ca.open(tmp_path / "t.txt"), np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_samples_that_begin_within_quotes_tell_nothing(tmp_path, seed):
+    """What was quoted was taken for what was not, and columns of numbers and dates for words."""
+    chance = random.Random(seed)
+    words = ["new\nline", 'a "word"', "it,s", "", "w" * 9]
+    rows = [[f"2024-01-{k % 28 + 1:02d}", chance.choice(words), str(k * 7)] for k in range(6_000)]
+    with open(tmp_path / "t.csv", "w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["day", "word", "n"], *rows])
+    a = ca.open(tmp_path / "t.csv")
+    assert a.dtype == [("day", "M8[D]"), ("word", "U9"), ("n", "i8")]
+    assert [list(map(str, row)) for row in a[-3:].compute().tolist()] == rows[-3:]
