@@ -335,8 +335,9 @@ def perform_work(work, paths, folder):
     real = engine.plan
 
     def noting(*args, **options):
-        planned.append(real(*args, **options))
-        return planned[-1]
+        plan = real(*args, **options)
+        planned.append(plan.memory)  # not the plan: it holds arrays that the work has done with
+        return plan
 
     with tempfile.TemporaryDirectory(dir=folder) as out, ca.config.set(scratch=out, durability="process"):
         engine.plan = noting
@@ -345,7 +346,7 @@ def perform_work(work, paths, folder):
         finally:
             engine.plan = real
         del kept
-    return max((p.memory for p in planned), default=0)
+    return max(planned, default=0)
 
 
 def measured(name, kind, budget, source, folder):
