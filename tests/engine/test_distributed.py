@@ -88,6 +88,11 @@ ORDERED = {
     "unique by sorting": lambda a: np.unique(a, True, True),
     "histogram": lambda a: np.histogram(a, 50),
     "searchsorted": lambda a: np.searchsorted(np.sort(a, axis=None), a[0]),
+    "gather": lambda a: a[np.argsort(a[:, 1])],
+    "lexsort": lambda a: np.lexsort((a[:, 0], a[:, 1] > 0)),
+    "partition": lambda a: np.sort(np.partition(a, 30_000, axis=None)[:30_001]),
+    "take_along_axis": lambda a: np.take_along_axis(a[:, :5], np.argsort(a[:, :5], axis=0, stable=True), 0),
+    "nonzero": lambda a: np.nonzero(a > 1),
 }
 
 
@@ -95,7 +100,8 @@ ORDERED = {
 def test_order_has_the_bits_of_the_threads(name, client, source, monkeypatch):
     import dask
 
-    from chunkarr.functions import distinct, quantiles, searching
+    from chunkarr.array import picking
+    from chunkarr.functions import distinct, ordering, quantiles, searching
     from chunkarr.ops import sorting
 
     monkeypatch.setattr(sorting, "LINE", 1 << 12)
@@ -104,6 +110,8 @@ def test_order_has_the_bits_of_the_threads(name, client, source, monkeypatch):
     monkeypatch.setattr(distinct, "HELD", 1 << 14)
     monkeypatch.setattr(quantiles, "WHOLE", 10**18 if "axis" not in name else 32)
     monkeypatch.setattr(searching, "PART", 1 << 8)
+    monkeypatch.setattr(picking, "HELD", 1 << 50)  # rows are fetched by indices in scratch
+    monkeypatch.setattr(ordering, "fits_a_task", lambda nodes, axis: False)
     x, a = source
     with dask.config.set(scheduler="threads"):
         here = ORDERED[name](a)
