@@ -73,9 +73,11 @@ def _read_duckdb(data: Data, out: Path) -> object:
 # --- writing --------------------------------------------------------------------------------------------
 
 
-def _write(data: Data, out: Path) -> object:
+def _write(data: Data, out: Path, *, arrow: bool) -> object:
     import chunkarr as ca
+    from chunkarr.formats import text_writer
 
+    text_writer.ARROW_FROM = 0 if arrow else 1 << 62
     with ca.config.set(memory=BUDGET):
         ca.savetxt(out / "rows.csv", ca.open(data.path("rows.npy")), fmt=None, delimiter=",", durability="process")
     return out / "rows.csv"
@@ -132,7 +134,14 @@ CASES = (
         moved=_moved,
         expected=_expected,
         contestants=(
-            Contestant("chunkarr", _write, limit=LIMIT, finish=_parsed),
+            Contestant("chunkarr", lambda data, out: _write(data, out, arrow=False), limit=LIMIT, finish=_parsed),
+            Contestant(
+                "chunkarr, with pyarrow",
+                lambda data, out: _write(data, out, arrow=True),
+                ("pyarrow",),
+                limit=LIMIT,
+                finish=_parsed,
+            ),
             Contestant("numpy, savetxt", _write_savetxt, target=1.5, finish=_parsed),
             Contestant("polars", _write_polars, ("polars",), finish=_parsed),
             Contestant("pyarrow", _write_pyarrow, ("pyarrow",), finish=_parsed),

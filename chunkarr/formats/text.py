@@ -7,7 +7,8 @@ going through the block of rows that they are in.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -22,7 +23,8 @@ from chunkarr.formats.text_arrow import has_arrow
 from chunkarr.formats.text_columns import columns_of, dtype_of, places_of, shape_of, words_of, write_rejects
 from chunkarr.formats.text_dialect import Dialect
 from chunkarr.formats.text_index import Index, build_index, fault
-from chunkarr.formats.text_parse import BadRow, Column, read_rows
+from chunkarr.formats.text_parse import SMALL, BadRow, Column, may_be_plain, read_by_arrow, read_plainly, read_rows
+from chunkarr.formats.text_plain import FIELDS, Room, room_bytes
 from chunkarr.formats.text_sniff import Given, Guess, guess
 from chunkarr.formats.text_source import STDIN, TextBytes, open_bytes
 from chunkarr.formats.text_writer import create
@@ -32,10 +34,17 @@ __all__ = ["TextStored", "create", "open"]
 
 Array = np.ndarray[Any, Any]
 
-PIECE = 256 << 10  # bytes whose values are worked out together: what that takes fits the cache
-ARROW_PIECE = 1 << 20  # bytes that pyarrow gets at once
+PIECE = 384 << 10  # bytes whose values are worked out together, at most
 ARROW_FROM = 32 << 20  # bytes of a text from which importing it pays
 TEMPORARIES = 24  # bytes held for each of them meanwhile, at most
+
+
+@dataclass(slots=True)
+class _Ways:
+    """Quick ways that are worth trying for the next lines."""
+
+    plain: bool = False  # `text_plain`
+    arrow: bool = False  # `text_arrow`
 
 
 class TextStored(Stored):
@@ -102,54 +111,75 @@ class TextStored(Stored):
 
     def read(self, region: Region, out: Array, scratch: Array) -> None:
         """Fill ``out`` with ``region``; see `Stored.read`."""
-        del scratch
         check_block(region, out, self.dtype)
         if not out.size:
             return
+        longest = self.index.longest
+        room = Room(longest, scratch if scratch.size >= room_bytes(longest) else None)
         first, behind = region[0] if region else (0, 1)
         step = self.index.step
         for block in range(first // step, -(-behind // step)):
-            self._read_block(block, first, behind, region, out)
+            self._read_block(block, first, behind, region, out, room)
         if self.generation() != self.found:
             raise GenerationChangedError(f"{self.path}: changed while it was read, or since it was opened")
 
-    def _read_block(self, block: int, first: int, behind: int, region: Region, out: Array) -> None:
+    def _read_block(self, block: int, first: int, behind: int, region: Region, out: Array, room: Room) -> None:
         """Fill ``out`` with what rows of a block it has; ``first`` and ``behind`` are the rows of ``region``."""
         start, stop = (int(offset) for offset in self.index.offsets[block : block + 2])
-        data = self.source.read(start, stop)
-        if not data.endswith(self.dialect.newline):
-            data += self.dialect.newline
-        row, place = block * self.index.step, 0
-        while place < len(data) and row < behind:
-            end = self._cut(data, place)
-            values = self._values(data[place:end], start + place)
+        begin, end = room.fill(self.source, start, stop, self.dialect.newline)
+        row, size, ways = block * self.index.step, end - begin, _Ways()
+        quoted = self.index.quoted and (room.text[begin:end] == ord(self.dialect.quote)).any()
+        if not quoted and may_be_plain(self.dialect, self.columns):
+            ways.plain, ways.arrow = True, self.source.size >= ARROW_FROM and has_arrow()
+        if not quoted and not ways.arrow and not self.dialect.pattern:
+            size = min(PIECE, max(SMALL, int(self._spread() * FIELDS * 7 / 8)))
+        place = begin
+        while place < end and row < behind:
+            cut = end if end - place <= size * 5 // 4 else room.line_end(place + size, end, self.dialect.newline)
+            values = self._values(room, place, cut, start - begin, ways)
             count = len(values[0])
             a, b = max(first, row), min(behind, row + count)
             if a < b:
                 self._put(values, slice(a - row, b - row), region, out[a - first : b - first] if region else out)
-            row, place = row + count, end
+            row, place = row + count, cut
         if row < min(behind, (block + 1) * self.index.step):
             raise TextError(f"{self.path}: bytes {start} to {stop} have fewer rows than when it was opened")
 
-    def _cut(self, data: bytes, start: int) -> int:
-        """Return where the piece that begins at ``start`` may end: at the end of a row."""
-        size = PIECE if self.source.size < ARROW_FROM or not has_arrow() else ARROW_PIECE
-        if len(data) - start <= size * 5 // 4 or self.dialect.pattern:
-            return len(data)
-        quote = self.dialect.quote.encode()
-        if quote and quote in data:
-            return len(data)
-        return data.find(self.dialect.newline, start + size) + 1 or len(data)
+    def _spread(self) -> float:
+        """Return the bytes of a field, about."""
+        fields = max(1, self.shape[0] if self.shape else 1) * self.dialect.columns
+        return (int(self.index.offsets[-1]) - int(self.index.offsets[0])) / fields
 
-    def _values(self, piece: bytes, start: int) -> list[Array]:
-        low, high = np.searchsorted(self.index.rejected, [start, start + len(piece)])
-        rejected = frozenset((self.index.rejected[low:high].astype(np.int64) - start).tolist())
+    def _values(self, room: Room, begin: int, end: int, origin: int, ways: _Ways) -> list[Array]:
+        """Return the values of a part of the text in ``room``; byte k there is byte ``origin + k`` of the file."""
+        start = origin + begin
+        low, high = np.searchsorted(self.index.rejected, [start, start + end - begin])
         try:
-            return read_rows(piece, self.dialect, self.columns, rejected)
+            if low == high:
+                values = self._quickly(room, begin, end, ways)
+                if values is not None:
+                    return values
+            rejected = frozenset((self.index.rejected[low:high].astype(np.int64) - start).tolist())
+            return read_rows(room.text[begin:end].tobytes(), self.dialect, self.columns, rejected, plain=False)
         except BadRow as bad:
             if self.path != STDIN and self.generation() != self.found:
                 raise GenerationChangedError(f"{self.path}: changed since it was opened") from None
             raise fault(self.path, self.source, self.dialect, start, bad) from None
+
+    def _quickly(self, room: Room, begin: int, end: int, ways: _Ways) -> list[Array] | None:
+        """Return what `_values` does if that is as quick as it was before, or what was quick is not tried again."""
+        if ways.arrow:
+            values = read_by_arrow(room.text[begin:end], self.dialect, self.columns)
+            if values is not None:
+                return values
+            ways.arrow = False
+        if ways.plain:
+            with suppress(ValueError):  # of a field: `read_rows` says which
+                values = read_plainly(room, begin, end, self.dialect, self.columns)
+                if values is not None:
+                    return values
+                ways.plain = False
+        return None
 
     def _put(self, values: list[Array], rows: slice, region: Region, out: Array) -> None:
         """Copy some rows of the columns to ``out``, the same rows of the region."""
@@ -159,6 +189,11 @@ class TextStored(Stored):
                 out[name] = column[rows].reshape((-1, *[1] * (out.ndim - 1))) if out.ndim else column[rows][0]
             return
         rest = self.shape[1:]
+        if len(rest) == 1 and out.ndim == 2 and values[0].flags.c_contiguous:
+            first, behind = region[1]
+            for k, column in enumerate(values[first:behind]):
+                out[:, k] = column[rows]
+            return
         table = _side_by_side(values)[rows] if rest else values[0][rows]
         if not region:
             out[()] = table.reshape(-1)[0]
@@ -167,11 +202,11 @@ class TextStored(Stored):
         out[...] = shaped[(slice(None), *[slice(a, b) for a, b in region[1:]])]
 
     def scratch_bytes(self, region: Region) -> int:
-        """Return the bytes that reading a block takes: its text, and what its values take while they are made."""
+        """Return the bytes that reading a block takes: a `Room`, and what its values take while they are made."""
         del region
         longest = self.index.longest
-        whole = longest if self.dialect.quote or self.dialect.pattern else min(longest, PIECE * 2)
-        return 4 * longest + TEMPORARIES * whole
+        whole = longest if self.dialect.quote or self.dialect.pattern else min(longest, PIECE * 5 // 4)
+        return room_bytes(longest) + TEMPORARIES * whole
 
     def bytes_read(self, region: Region) -> int:
         """Return the decoded bytes of all blocks touched."""
@@ -197,7 +232,8 @@ def _side_by_side(values: list[Array]) -> Array:
         return first[:, None]
     item = first.dtype.itemsize
     whole = first.strides == (width * item,) and all(v.base is first.base for v in values)
-    if whole and all(b.ctypes.data - a.ctypes.data == item for a, b in pairwise(values)):
+    places = [v.__array_interface__["data"][0] for v in values] if whole else []
+    if whole and all(b - a == item for a, b in pairwise(places)):
         return np.lib.stride_tricks.as_strided(first, (len(first), width), (width * item, item), writeable=False)
     return np.stack(values, axis=1)
 

@@ -8,7 +8,7 @@ numbers do not have; what is wrong beyond that shows when the rows are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from chunkarr.errors import TextError
 from chunkarr.formats.text_dialect import Dialect
 from chunkarr.formats.text_parse import BadRow, Column, read_rows, rows_with_faults
 from chunkarr.formats.text_source import TextBytes
+from chunkarr.formats.text_survey import TEXT, Surveyor, notes_of, surely_floats
 from chunkarr.formats.text_words import shown
 from chunkarr.progress import reporter
 from chunkarr.settings import config
@@ -31,7 +32,6 @@ LONGEST = 4 << 20  # twice the bytes of a line, at most
 BLOCK = 1 << 20  # bytes of a block of rows, about
 SHOWN = 16 << 20  # bytes of a text from which on progress is shown
 REJECTS = 1_000_000  # rows that may be set aside
-TEXT = np.dtype("U")  # as wide as the widest
 WIDER = {
     "i8": ("u8", "f8"),
     "u8": ("f8",),
@@ -39,7 +39,6 @@ WIDER = {
     "M8[s]": ("M8[us]", "M8[ns]"),
     "M8[us]": ("M8[ns]",),
 }
-FLOAT_BYTES = b"0123456789+-.eE\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,7 @@ class Index:
     dtypes: tuple[np.dtype[Any], ...]  # of the columns
     rejected: Array  # uint64: bytes where rows begin that are no rows
     rejects: tuple[Reject, ...] = field(default=(), compare=False)
+    quoted: bool = True  # whether there may be quotes
 
     @property
     def longest(self) -> int:
@@ -82,12 +82,12 @@ class _Builder:
         self.negative: set[int] = set()  # columns, as `columns` counts, that hold negative integers
         self.rejects: list[Reject] = []
         self.rejected: list[int] = []
-        self.lines: int | None = None  # before the rows; counted when an error asks
+        self.quoted = False
 
-    def pieces(self) -> Iterator[tuple[int, bytearray]]:
-        """Yield the text in whole rows, and where each piece begins."""
-        start, length = self.dialect.start, PIECE
-        while start < self.source.size:
+    def piece(self, start: int) -> bytearray:
+        """Return some whole rows of the text, from byte ``start`` on."""
+        length = PIECE
+        while True:
             piece = self.source.buffer(start, start + length)
             ended = start + len(piece) >= self.source.size
             if ended and not piece.endswith(self.dialect.newline):
@@ -101,8 +101,7 @@ class _Builder:
                     )
                 continue
             del piece[cut:]
-            yield start, piece
-            start, length = start + cut, PIECE
+            return piece
 
     def _cut(self, piece: bytearray) -> int:
         """Return the end of the last whole row."""
@@ -145,7 +144,7 @@ class _Builder:
 
     def check(self, start: int, piece: bytearray, rows: int) -> None:
         """Look whether the columns hold what they should; note rows that do not."""
-        if self._surely_floats(piece, rows):
+        if not self.reject and surely_floats(np.frombuffer(piece, np.uint8), self.dialect, self.columns, rows):
             return
         whole = bytes(piece)
         while True:
@@ -156,27 +155,12 @@ class _Builder:
                     self._set_aside(start, whole, bad)
                     return
                 continue
-            self._note(values)
+            self._note(*notes_of(values, self.columns))
             return
 
-    def _surely_floats(self, piece: bytearray, rows: int) -> bool:
-        dialect = self.dialect
-        if self.reject or dialect.delimiter is None or dialect.pattern or dialect.widths:
-            return False
-        if any(column.dtype.kind != "f" for column in self.columns) or dialect.words.decimal != ".":
-            return False
-        delimiter = dialect.delimiter.encode()
-        found = np.count_nonzero(
-            np.frombuffer(piece, np.uint8) == delimiter[0]
-        )  # bytes.count is slow where it finds much
-        return found == rows * (dialect.columns - 1) and not piece.translate(None, FLOAT_BYTES + delimiter)
-
-    def _note(self, values: list[Array]) -> None:
-        for k, (column, found) in enumerate(zip(self.columns, values, strict=True)):
-            if column.dtype.kind == "i" and found.size and found.min() < 0:
-                self.negative.add(k)
-            if column.dtype == TEXT:
-                self.wide[k] = max(self.wide[k], found.dtype.itemsize // 4)
+    def _note(self, negative: Sequence[bool], wide: Sequence[int]) -> None:
+        self.negative |= {k for k, some in enumerate(negative) if some}
+        self.wide = [max(pair) for pair in zip(self.wide, wide, strict=True)] if wide else self.wide
 
     def _promote(self, bad: BadRow, piece: bytes) -> bool:
         """Give a column that was taken for integers a type that holds what is there; say whether there is one."""
@@ -221,29 +205,47 @@ class _Builder:
     def run(self, step: int) -> Index:
         """Go over the text and return its index."""
         marks: list[Array] = []
-        end = self.dialect.start
+        place, surveyor = self.dialect.start, Surveyor(self.source, self.dialect, wanted=not self.reject)
         bar = reporter(config.get("progress", False) and self.source.size >= SHOWN)
         bar.start(self.source.size, "rows")
         try:
-            for start, piece in self.pieces():
-                starts = self.starts(piece)
-                self.check(start, piece, starts.size)
-                bad = [place - start for place in self.rejected if place >= start]
-                if bad:
-                    starts = np.setdiff1d(starts, bad)
-                first = -self.rows % step
-                marks.append(start + starts[first::step])
-                self.rows += starts.size
-                bar.advance(start + len(piece) - end)
-                end = start + len(piece)
+            while place < self.source.size:
+                for seen in surveyor.ahead(place, self.columns):
+                    self._note(seen.negative, seen.wide)
+                    marks.append(self._marked(seen.starts, step))
+                    bar.advance(seen.end - place)
+                    place = seen.end
+                if place >= self.source.size:
+                    break
+                piece = self.piece(place)
+                marks.append(self._marked(self._looked_at(place, piece), step))
+                bar.advance(len(piece))
+                place += len(piece)
         finally:
             bar.close()
-        offsets = np.concatenate([*marks, [min(end, self.source.size)]]).astype(np.uint64)
+        offsets = np.concatenate([*marks, [min(place, self.source.size)]]).astype(np.uint64)
         dtypes = tuple(
             np.dtype(f"U{wide}") if column.dtype == TEXT else column.dtype
             for column, wide in zip(self.columns, self.wide, strict=True)
         )
-        return Index(self.rows, step, offsets, dtypes, np.array(self.rejected, np.uint64), tuple(self.rejects))
+        return Index(
+            self.rows, step, offsets, dtypes, np.array(self.rejected, np.uint64), tuple(self.rejects), self.quoted
+        )
+
+    def _looked_at(self, place: int, piece: bytearray) -> Array:
+        """Return where rows begin in the text, of the piece at ``place``, which is checked."""
+        self.quoted |= bool(self.dialect.quote) and self.dialect.quote.encode() in piece
+        starts = self.starts(piece)
+        self.check(place, piece, starts.size)
+        bad = [start - place for start in self.rejected if start >= place]
+        return place + (np.setdiff1d(starts, bad) if bad else starts)
+
+    def _marked(self, starts: Array, step: int) -> Array:
+        """Count rows; return where those of them begin that begin a block."""
+        first = -self.rows % step
+        self.rows += starts.size
+        marked: Array = starts[first::step].astype(np.uint64)
+        return marked
 
 
 def _outside(body: Array, quote: int, newline: int) -> Array:

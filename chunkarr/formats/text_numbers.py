@@ -9,6 +9,7 @@ fields, longer ones, and words like nan, are named and left to the caller.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -22,6 +23,7 @@ __all__ = [
     "POW10",
     "Fields",
     "Numbers",
+    "eight",
     "nearest",
     "padded",
     "product",
@@ -31,7 +33,9 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+Work = Sequence[Array] | None  # `WORK` arrays of uint64, as long as what is worked on; None: new ones
 
+WORK = 10  # arrays that the longest of these calculations needs
 PAD = 32  # bytes that a `padded` text has before its first
 DIGITS = 19  # decimal digits that always fit 64 bits
 LARGEST = 250  # power of ten up to which no intermediate overflows or is subnormal
@@ -80,23 +84,35 @@ def padded(data: Any) -> Array:
     return text
 
 
+@dataclass(frozen=True, slots=True)
+class _Powers:
+    """10**q for q from -`LARGEST` to `LARGEST` as two doubles that are to be added; the first as two halves, too."""
+
+    high: Array
+    low: Array
+    upper: Array
+    lower: Array
+
+
 @cache
-def _powers() -> tuple[Array, Array]:
-    """Return 10**q for q from -`LARGEST` to `LARGEST` as two doubles that are to be added."""
-    high, low = [], []
-    for q in range(-LARGEST, LARGEST + 1):
-        exact = Fraction(10) ** q
-        high.append(float(exact))
-        low.append(float(exact - Fraction(high[-1])))
-    return np.array(high), np.array(low)
+def _powers() -> _Powers:
+    exact = [Fraction(10) ** q for q in range(-LARGEST, LARGEST + 1)]
+    high = np.array([float(power) for power in exact])
+    low = np.array([float(power - Fraction(float(power))) for power in exact])
+    upper = high * SPLIT
+    upper -= upper - high
+    return _Powers(high, low, upper, high - upper)
 
 
-def _eight(words: Array) -> Array:
-    """Return the number that eight digits make; ``words`` hold the values of the digits, the first one lowest."""
-    total = words * np.uint64(10)
+def eight(words: Array, total: Array | None = None, high: Array | None = None) -> Array:
+    """Return the number that eight digits make, in ``total``; ``words`` hold the digits, the first one lowest.
+
+    ``words`` and ``high`` are used up.
+    """
+    total = np.multiply(words, np.uint64(10), out=total)
     words >>= np.uint64(8)
     total += words
-    high = total >> np.uint64(16)
+    high = np.right_shift(total, np.uint64(16), out=high)
     high &= _LOW
     total &= _LOW
     total *= np.uint64(0x000F424000000064)
@@ -122,8 +138,8 @@ def _digits(text: Array, stop: Array, count: Array) -> Array:
         word ^= _ZEROS
         word &= KEEP_LAST.take(count - group if group else count, mode="clip")
         later = here
-        eight = _eight(word)
-        number += eight * POW10[group] if group else eight
+        value = eight(word)
+        number += value * POW10[group] if group else value
     return number
 
 
@@ -199,77 +215,102 @@ def _exponents(fields: Fields, found: Array, odd: Array) -> tuple[Array, Array]:
     return end, power
 
 
-def to_floats(numbers: Numbers) -> tuple[Array, Array]:
-    """Return the nearest doubles, and the indices of those fields for which that is not known."""
-    values = numbers.mantissa.astype(np.float64)
+def to_floats(numbers: Numbers, work: Work = None) -> tuple[Array, Array]:
+    """Return the nearest doubles, and the indices of those fields for which that is not known.
+
+    The doubles lie in the first array of ``work``.
+    """
+    slots = _slots(numbers.mantissa.size, work)
+    largest = int(numbers.mantissa.max(initial=0))
+    values = slots[0].view(np.float64)
+    values[...] = numbers.mantissa.view(np.int64) if largest < 1 << 63 else numbers.mantissa  # signed is quicker
     odd = numbers.odd
     least, most = int(numbers.exponent.min(initial=0)), int(numbers.exponent.max(initial=0))
-    if -len(TENS) < least and most <= 0 and int(numbers.mantissa.max(initial=0)) <= EXACT:
+    if -len(TENS) < least and most <= 0 and largest <= EXACT:
         if least:
-            values /= TENS.take(-numbers.exponent)  # of two exact doubles: one rounding
+            index = np.negative(numbers.exponent, out=slots[1].view(np.int64))
+            values /= TENS.take(index, out=slots[2].view(np.float64), mode="clip")  # two exact doubles: one rounding
     elif least or most:
-        far = np.abs(numbers.exponent) > LARGEST
-        values, unsure = _scale(values, numbers.mantissa, np.where(far, 0, numbers.exponent))
-        odd = odd | unsure | far
-    np.negative(values, out=values, where=numbers.negative)
+        exponent = numbers.exponent
+        if max(-least, most) > LARGEST:
+            far = np.abs(exponent) > LARGEST
+            odd, exponent = odd | far, np.where(far, 0, exponent)
+        odd = odd | _scale(values, numbers.mantissa, exponent, slots[1:])
+    signs = slots[1]
+    signs[...] = numbers.negative
+    signs <<= np.uint64(63)
+    bits = slots[0]
+    bits |= signs
     return values, np.flatnonzero(odd)
 
 
-def nearest(mantissa: Array, exponent: Array) -> tuple[Array, Array]:
+def nearest(mantissa: Array, exponent: Array, work: Work = None) -> tuple[Array, Array]:
     """Return the doubles nearest to ``mantissa * 10**exponent``, and where it is unsure which these are.
 
     ``mantissa`` is uint64 below 10**19, ``exponent`` between -`LARGEST` and `LARGEST`.
     """
-    return _scale(mantissa.astype(np.float64), mantissa, exponent)
+    slots = _slots(mantissa.size, work)
+    values = slots[0].view(np.float64)
+    values[...] = mantissa
+    return values, _scale(values, mantissa, exponent, slots[1:])
 
 
-def product(values: Array, exponent: Array) -> tuple[Array, Array]:
+def product(values: Array, exponent: Array, work: Work = None) -> tuple[Array, Array]:
     """Return ``values * 10**exponent``, far from the limits of doubles, as two doubles that are to be added."""
-    high, low = _powers()
-    index = exponent + LARGEST
-    power = high.take(index)
-    whole = values * power
-    rest = _rounded_off(values, power, whole)
-    rest += values * low.take(index)
-    total = whole + rest
-    return total, rest - (total - whole)
+    slots = _slots(values.size, work)
+    index = np.add(exponent, LARGEST, out=slots[0].view(np.int64))
+    whole, rest, spare = (slot.view(np.float64) for slot in slots[1:4])
+    _multiply(values, index, whole, rest, slots[3:])
+    _powers().low.take(index, out=spare, mode="clip")
+    spare *= values
+    rest += spare
+    total = np.add(whole, rest, out=spare)
+    whole -= total  # what the sum lost of the larger one is exact
+    rest += whole
+    return total, rest
 
 
-def _scale(values: Array, mantissa: Array, exponent: Array) -> tuple[Array, Array]:
-    """Return ``mantissa * 10**exponent``, of which ``values`` are the nearest doubles, and where that is unsure."""
-    high, low = _powers()
-    index = exponent + LARGEST
-    power = high.take(index)
-    rest = (mantissa - values.astype(np.uint64)).view(np.int64).astype(np.float64)
-    rest *= power
-    rest += values * low.take(index)
-    whole = values * power
-    error = _rounded_off(values, power, whole)
+def _scale(values: Array, mantissa: Array, exponent: Array, slots: Sequence[Array]) -> Array:
+    """Multiply ``values``, the doubles nearest to ``mantissa``, by ``10**exponent``; return where that is unsure."""
+    index = np.add(exponent, LARGEST, out=slots[0].view(np.int64))
+    whole, error, rest, spare = (slot.view(np.float64) for slot in slots[1:5])
+    np.copyto(slots[3], values, casting="unsafe")
+    np.subtract(mantissa, slots[3], out=slots[3])
+    rest[...] = slots[3].view(np.int64)  # what conversion to double took away
+    rest *= _powers().high.take(index, out=spare, mode="clip")
+    _powers().low.take(index, out=spare, mode="clip")
+    spare *= values
+    rest += spare
+    _multiply(values, index, whole, error, slots[4:])
     error += rest
-    margin = whole * UNSURE
-    least = whole + (error - margin)
+    margin = np.multiply(whole, UNSURE, out=rest)
+    least = np.subtract(error, margin, out=spare)
+    least += whole
     error += margin
-    whole += error
-    return whole, least != whole
+    np.add(whole, error, out=values)
+    unsure: Array = least != values
+    return unsure
 
 
-def _rounded_off(values: Array, power: Array, whole: Array) -> Array:
-    """Return what rounding took from ``whole``, the product of two doubles: Dekker's product."""
-    one, one_low = _halves(values)
-    two, two_low = _halves(power)
-    error = one * two
+def _multiply(values: Array, index: Array, whole: Array, error: Array, slots: Sequence[Array]) -> None:
+    """Put ``values * 10**(index - LARGEST)`` into ``whole`` and what rounding took into ``error``: Dekker's product."""
+    one, one_low, two, two_low, spare = (slot.view(np.float64) for slot in slots[:5])
+    powers = _powers()
+    np.multiply(values, powers.high.take(index, out=two, mode="clip"), out=whole)
+    np.multiply(values, SPLIT, out=one)
+    np.subtract(one, values, out=spare)
+    one -= spare
+    np.subtract(values, one, out=one_low)
+    powers.upper.take(index, out=two, mode="clip")
+    powers.lower.take(index, out=two_low, mode="clip")
+    np.multiply(one, two, out=error)
     error -= whole
-    error += one * two_low
-    error += one_low * two
-    error += one_low * two_low
-    return error
+    for first, second in ((one, two_low), (one_low, two), (one_low, two_low)):
+        error += np.multiply(first, second, out=spare)
 
 
-def _halves(values: Array) -> tuple[Array, Array]:
-    """Return two doubles of half the bits that add up to each of ``values``."""
-    high = values * SPLIT
-    high -= high - values
-    return high, values - high
+def _slots(count: int, work: Work) -> Sequence[Array]:
+    return work if work is not None else list(np.empty((WORK, count), np.uint64))
 
 
 def to_integers(numbers: Numbers, dtype: Any = np.int64) -> tuple[Array, Array]:
@@ -280,5 +321,7 @@ def to_integers(numbers: Numbers, dtype: Any = np.int64) -> tuple[Array, Array]:
         return numbers.mantissa, np.flatnonzero(odd)
     limit = np.uint64((1 << 63) - 1)
     values = np.minimum(numbers.mantissa, limit).astype(np.int64)
-    np.negative(values, out=values, where=numbers.negative)
+    signs = numbers.negative.astype(np.int64)
+    values ^= -signs
+    values += signs
     return values, np.flatnonzero(numbers.odd | ~numbers.whole | (numbers.mantissa > limit))

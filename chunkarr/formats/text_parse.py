@@ -15,16 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.formats.text_arrow import LEAST, floats_by_arrow
+from chunkarr.formats.text_arrow import floats_by_arrow
 from chunkarr.formats.text_dialect import Dialect
 from chunkarr.formats.text_fields import Irregular, divide
 from chunkarr.formats.text_numbers import DOT, Fields, read_numbers, to_floats, to_integers
+from chunkarr.formats.text_plain import Plain, Room, divide_plain, plain_numbers
 from chunkarr.formats.text_words import GIVEN_TIME, Words, missing_numbers, parse
 
-__all__ = ["BadRow", "Column", "read_rows", "row_by_row", "rows_with_faults"]
+__all__ = [
+    "BadRow",
+    "Column",
+    "may_be_plain",
+    "read_by_arrow",
+    "read_plainly",
+    "read_rows",
+    "row_by_row",
+    "rows_with_faults",
+]
 
 Array = np.ndarray[Any, Any]
 
+RARE = 64  # fields that are converted one by one without further ado
 SMALL = 4096  # bytes that are looked at row by row without further ado
 _TIMES = re.compile(rf"(?:(?:{GIVEN_TIME.pattern})\n)*")
 
@@ -48,11 +59,17 @@ class BadRow(Exception):  # noqa: N818 - becomes a TextError where the path is k
 
 
 def read_rows(
-    piece: bytes, dialect: Dialect, columns: Sequence[Column], rejected: frozenset[int] = frozenset()
+    piece: bytes,
+    dialect: Dialect,
+    columns: Sequence[Column],
+    rejected: frozenset[int] = frozenset(),
+    *,
+    plain: bool = True,
 ) -> list[Array]:
     """Return the values of each of ``columns`` in the lines of ``piece``, the last of which has an end, too.
 
-    Columns of one numeric dtype are views of one array, a row of it for each line.
+    ``plain`` says that `read_plainly` may know how. Columns of one numeric dtype are views of one array, a row
+    of it for each line.
 
     Raises
     ------
@@ -61,9 +78,9 @@ def read_rows(
     """
     if dialect.pattern:
         with suppress(Irregular, ValueError):
-            return _together(piece, dialect, columns)
+            return _together(piece, dialect, columns, plain=plain)
         return row_by_row(piece, dialect, columns, rejected)
-    values = _quickly(piece, dialect, columns, rejected)
+    values = _quickly(piece, dialect, columns, rejected, plain=plain)
     if values is not None:
         return values
     cut = piece.find(dialect.newline, len(piece) // 2) + 1
@@ -78,60 +95,119 @@ def read_rows(
     return [np.concatenate(pair) for pair in zip(one, other, strict=True)]
 
 
-def _quickly(piece: bytes, dialect: Dialect, columns: Sequence[Column], rejected: frozenset[int]) -> list[Array] | None:
+def _quickly(
+    piece: bytes, dialect: Dialect, columns: Sequence[Column], rejected: frozenset[int], *, plain: bool
+) -> list[Array] | None:
     """Return what `read_rows` does, or None where that takes plain Python."""
     if not rejected:
         try:
-            return _together(piece, dialect, columns)
+            return _together(piece, dialect, columns, plain=plain)
         except Irregular:
             pass
         except ValueError:  # of a field: the lines are as they should be
             return None
-    tidied, plain = dialect.tidy(piece, rejected), replace(dialect, comments="", newline=b"\n")
+    tidied, tidy = dialect.tidy(piece, rejected), replace(dialect, comments="", newline=b"\n")
     with suppress(Irregular, ValueError):
-        return _together(tidied, plain, columns)
+        return _together(tidied, tidy, columns)
     return None
 
 
-def _together(piece: bytes, dialect: Dialect, columns: Sequence[Column]) -> list[Array]:
+def _together(piece: bytes, dialect: Dialect, columns: Sequence[Column], *, plain: bool = True) -> list[Array]:
     """Return the values of ``columns``; ValueError if a field has none."""
     if not piece:
         return [np.empty(0, column.dtype) for column in columns]
-    if len(piece) >= LEAST and dialect.delimiter and not (dialect.widths or dialect.pattern):
-        every = _by_arrow(piece, dialect, columns)
-        if every is not None:
-            return every
-    table = divide(piece.replace(b"\r", b"\n") if dialect.newline == b"\r" else piece, dialect)
-    places = [column.place for column in columns]
-    order = sorted(set(places))
+    if plain and may_be_plain(dialect, columns):
+        room = Room(len(piece))
+        found = read_plainly(room, *room.put(piece), dialect, columns)
+        if found is not None:
+            return found
+    if dialect.newline == b"\r":
+        piece = piece.replace(b"\r", b"\n")
     dtypes = {column.dtype for column in columns}
-    if len(dtypes) == 1 and len(order) == len(columns) and columns[0].dtype.kind in "fiu":
-        values = _values(table.take(tuple(order)), columns[0].dtype, dialect).reshape(table.rows, len(order))
-        where = {place: k for k, place in enumerate(order)}
-        return [values[:, where[place]] for place in places]
+    table = divide(piece, dialect)
+    if len(dtypes) == 1 and columns[0].dtype.kind in "fiu":
+        order, places = _order(columns)
+        values = _values(table.take(order), columns[0].dtype, dialect).reshape(table.rows, len(order))
+        return [values[:, place] for place in places]
     return [_values(table.take((column.place,)), column.dtype, dialect) for column in columns]
 
 
-def _by_arrow(piece: bytes, dialect: Dialect, columns: Sequence[Column]) -> list[Array] | None:
-    """Return columns of doubles as pyarrow reads them, if it is there and can."""
+def _order(columns: Sequence[Column]) -> tuple[tuple[int, ...], list[int]]:
+    """Return the places in the file of what ``columns`` name, ascending, and which of these each column is."""
+    order = sorted({column.place for column in columns})
+    where = {place: k for k, place in enumerate(order)}
+    return tuple(order), [where[column.place] for column in columns]
+
+
+def may_be_plain(dialect: Dialect, columns: Sequence[Column]) -> bool:
+    """Say whether `read_plainly` is worth trying."""
+    if not dialect.delimiter or dialect.widths or dialect.pattern:
+        return False
+    digits = "0123456789-" + dialect.words.decimal
+    telling = any(mark[:1] in digits for mark in (dialect.delimiter, dialect.quote, dialect.comments) if mark)
+    return not telling and all(column.dtype.kind in "fiu" for column in columns)
+
+
+def read_plainly(room: Room, begin: int, end: int, dialect: Dialect, columns: Sequence[Column]) -> list[Array] | None:
+    """Return what `read_rows` does of a part of the text in ``room``, or None where that takes more than plain numbers.
+
+    Raises
+    ------
+    ValueError
+        If a field has no value.
+    """
+    plain = divide_plain(room, begin, end, dialect)
+    marks = [mark.encode() for mark in (dialect.quote, dialect.comments) if mark]
+    some = len({column.place for column in columns}) < dialect.columns
+    if plain is None or (some and _has_any(room.text[begin:end], marks)):
+        return None
+    held: dict[int, Array] = {}
+    for dtype in {column.dtype for column in columns}:
+        alike = [k for k, column in enumerate(columns) if column.dtype == dtype]
+        order, places = _order([columns[k] for k in alike])
+        fields = plain.take(order)
+        values, odd = plain_numbers(fields, dtype, room)
+        if odd.size and (odd.size > RARE + values.size // 16 or not _alone(fields, odd, marks)):
+            return None
+        table = _settled(values, odd, fields, dtype, dialect.words).reshape(plain.rows, len(order))
+        held |= {k: table[:, place] for k, place in zip(alike, places, strict=True)}
+    return [held[k] for k in range(len(columns))]
+
+
+def read_by_arrow(body: Array, dialect: Dialect, columns: Sequence[Column]) -> list[Array] | None:
+    """Return columns of doubles as pyarrow reads them from lines, if it is there and can."""
     if dialect.newline != b"\n" or dialect.words.decimal != "." or any(c.dtype != np.float64 for c in columns):
         return None
-    use = [column.place for column in columns]
-    assert dialect.delimiter is not None, "the caller has looked"
-    found = floats_by_arrow(piece, dialect.delimiter, dialect.columns, use) if len(set(use)) == len(use) else None
-    if found is None or any((found == number).any() for number in missing_numbers(dialect.words)):
+    use = tuple(column.place for column in columns)
+    marks = [mark.encode() for mark in (dialect.quote, dialect.comments) if mark]
+    some = len(set(use)) < dialect.columns
+    if len(set(use)) < len(use) or (some and _has_any(body, marks)):
         return None
-    return [found[:, k].astype(c.dtype, copy=False) for k, c in enumerate(columns)]
+    assert dialect.delimiter is not None, "the caller has looked"
+    found = floats_by_arrow(body, dialect.delimiter, dialect.columns, use)
+    missing = missing_numbers(dialect.words)
+    if found is None or any((values == number).any() for values in found for number in missing):
+        return None
+    return found
+
+
+def _has_any(body: Array, marks: Sequence[bytes]) -> bool:
+    return any((body == mark[0]).any() for mark in marks)
+
+
+def _alone(fields: Plain, odd: Array, marks: Sequence[bytes]) -> bool:
+    """Say whether fields that are no plain numbers are fields for all that: no part of a comment, quote, blank line."""
+    for field in _bytes(fields, odd):
+        if any(mark in field for mark in marks) or (fields.columns == 1 and not field.strip()):
+            return False
+    return True
 
 
 def _values(fields: Fields, dtype: np.dtype[Any], dialect: Dialect) -> Array:
     words = dialect.words
     if dtype.kind in "fiu":
         values, odd = _numbers(fields, dtype, words)
-        odd = np.concatenate([odd, *(np.flatnonzero(values == number) for number in missing_numbers(words))])
-        for place, value in zip(odd.tolist(), _converted(fields, odd, dtype, words), strict=True):
-            values[place] = value
-        return values if values.dtype == dtype else _narrow(values, dtype)
+        return _settled(values, odd, fields, dtype, words)
     if dtype.kind == "M":
         return _times([text or "NaT" for text in _texts(fields, dialect)], dtype, words)
     if dtype.kind in "SU":
@@ -139,6 +215,16 @@ def _values(fields: Fields, dtype: np.dtype[Any], dialect: Dialect) -> Array:
         return np.array([t.encode(words.encoding) for t in texts] if dtype.kind == "S" else texts, dtype)
     every = np.arange(fields.starts.size)
     return np.array(list(_converted(fields, every, dtype, words)), dtype)
+
+
+def _settled(values: Array, odd: Array, fields: Fields | Plain, dtype: np.dtype[Any], words: Words) -> Array:
+    """Return numbers as ``dtype``, those at ``odd`` and those that mean that there is none converted one by one."""
+    missing = missing_numbers(words)
+    if missing:
+        odd = np.concatenate([odd, *(np.flatnonzero(values == number) for number in missing)])
+    for place, value in zip(odd.tolist(), _converted(fields, odd, dtype, words), strict=True):
+        values[place] = value
+    return values if values.dtype == dtype else _narrow(values, dtype)
 
 
 def _numbers(fields: Fields, dtype: np.dtype[Any], words: Words) -> tuple[Array, Array]:
@@ -164,7 +250,7 @@ def _narrow(values: Array, dtype: np.dtype[Any]) -> Array:
         return values.astype(dtype)
 
 
-def _converted(fields: Fields, which: Array, dtype: np.dtype[Any], words: Words) -> Iterator[Any]:
+def _converted(fields: Fields | Plain, which: Array, dtype: np.dtype[Any], words: Words) -> Iterator[Any]:
     """Yield the values of some fields, each different one converted once."""
     known: dict[bytes, Any] = {}
     for field in _bytes(fields, which):
@@ -175,11 +261,13 @@ def _converted(fields: Fields, which: Array, dtype: np.dtype[Any], words: Words)
         yield known[field]
 
 
-def _bytes(fields: Fields, which: Array) -> Iterator[bytes]:
+def _bytes(fields: Fields | Plain, which: Array) -> Iterator[bytes]:
     if not which.size:
         return
-    data = fields.text.tobytes()
-    for start, stop in zip(fields.starts.take(which).tolist(), fields.stops.take(which).tolist(), strict=True):
+    starts, stops = fields.starts.take(which), fields.stops.take(which)
+    first = int(starts.min())
+    data = fields.text[first : stops.max()].tobytes()
+    for start, stop in zip((starts - first).tolist(), (stops - first).tolist(), strict=True):
         yield data[start:stop]
 
 

@@ -56,6 +56,11 @@ class TextBytes:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_owned": None}
 
+    @property
+    def parallel(self) -> bool:
+        """Whether bytes are read as quickly anywhere as one after another."""
+        return isinstance(self.source, Descriptor)
+
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from ``start`` to ``stop`` or the end."""
         return bytes(self.buffer(start, stop))
@@ -63,8 +68,12 @@ class TextBytes:
     def buffer(self, start: int, stop: int) -> bytearray:
         """Return the bytes from ``start`` to ``stop`` or the end, to be changed."""
         buffer = bytearray(max(0, min(stop, self.size) - start))
-        self.source.read_into(buffer, start)
+        self.read_into(buffer, start)
         return buffer
+
+    def read_into(self, buffer: Any, start: int) -> None:
+        """Fill ``buffer`` (as of `fsio.bytes_of`) with the bytes from ``start`` on."""
+        self.source.read_into(buffer, start)
 
 
 def open_bytes(path: str, encoding: str | None) -> TextBytes:

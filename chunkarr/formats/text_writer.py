@@ -16,6 +16,7 @@ import numpy as np
 from chunkarr import fsio
 from chunkarr.errors import OptionError, UnsupportedError
 from chunkarr.formats.ordered import OrderedTarget, Part
+from chunkarr.formats.text_arrow import lines_by_arrow, writes_alike
 from chunkarr.formats.text_digits import floats_as_text
 from chunkarr.grid import Grid, Region, Shape, region_shape
 
@@ -27,11 +28,13 @@ ENCODINGS = ("utf-8", "latin-1", "ascii")  # in which digits are the bytes that 
 AT_ONCE = 16 << 10  # doubles made text together: what that takes fits the cache
 BOX = 256 << 10  # bytes of values in a box
 TEXT_BOX = 16 << 20  # bytes that a box takes while it becomes text, at most
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
+PACKERS: dict[str, Callable[[Any], Any]] = {
     ".gz": partial(gzip.compress, compresslevel=6, mtime=0),
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
 }
+ARROW_FROM = 32 << 20  # bytes of values from which importing pyarrow pays
+USUAL = (",", ";", "\t", " ", "|")  # delimiters that mean nothing else to pyarrow, and are in no number
 WIDEST = {"b": 5, "i": 20, "u": 20, "f": 26, "c": 54, "M": 32}  # characters of a value, at most
 
 
@@ -66,10 +69,12 @@ class TextTarget(OrderedTarget):
         durability: fsio.Durability,
     ) -> None:
         self.delimiter, self.newline, self.fmt, self.encoding = delimiter, newline, fmt, encoding
-        self._pack = PACKERS.get(os.path.splitext(path.lower())[1], bytes)
-        self._lines = header, footer
+        self._pack = PACKERS.get(os.path.splitext(path.lower())[1], _as_it_is)
+        self._around = header, footer
         plain = len(delimiter.encode()) == 1 and delimiter not in "\n\x00\x01" and newline.isascii()
         self._quick = not fmt and dtype.kind == "f" and dtype.itemsize == 8 and plain and encoding in ENCODINGS
+        large = prod(shape) * dtype.itemsize >= ARROW_FROM and delimiter in USUAL
+        self._arrow = self._quick and large and writes_alike()
         self._fields = prod(shape[1:]) if dtype.names is None else len(dtype.names)
         self._empty = '""' if self._fields == 1 or not delimiter.strip() else ""  # a blank line would be no row
         self._wide = _width(dtype) + len(delimiter)
@@ -80,12 +85,13 @@ class TextTarget(OrderedTarget):
     def head(self, parts: Sequence[Part]) -> bytes:
         """Return the header."""
         del parts
-        return self._pack(self._lines[0].encode(self.encoding))
+        first: bytes = self._pack(self._around[0].encode(self.encoding))
+        return first
 
     def tail(self, parts: Sequence[Part]) -> bytes:
         """Return the footer."""
         del parts
-        return self._packed(self._lines[1])
+        return self._packed(self._around[1])
 
     def _packed(self, text: str) -> bytes:
         """Return text as it lies in the file; compressed, it is a stream of its own."""
@@ -117,12 +123,17 @@ class TextTarget(OrderedTarget):
         lines.append("")
         return self._packed(self.newline.join(lines)), None
 
-    def _floats(self, table: Array) -> bytes:
+    def _floats(self, table: Array) -> Any:
         """Return the lines of a table of doubles."""
+        lines = lines_by_arrow(table.astype(np.float64, copy=False), self.delimiter) if self._arrow else None
+        if lines is None:
+            lines = self._lines_of(table)
+        return lines if self.newline == "\n" else bytes(lines).replace(b"\n", self.newline.encode())
+
+    def _lines_of(self, table: Array) -> bytes:
         rows = max(1, AT_ONCE // max(1, table.shape[1]))
         pieces = [table[k : k + rows].astype(np.float64, copy=False) for k in range(0, len(table), rows)]
-        lines = b"".join([floats_as_text(piece, self.delimiter, "\n") for piece in pieces])
-        return lines if self.newline == "\n" else lines.replace(b"\n", self.newline.encode())
+        return b"".join([floats_as_text(piece, self.delimiter, "\n") for piece in pieces])
 
     def _formatted(self, table: Array) -> str:
         """Return lines as `numpy.savetxt` makes them."""
@@ -139,6 +150,10 @@ class TextTarget(OrderedTarget):
         except TypeError:
             raise OptionError(f"{self.path}: fmt {self.fmt!r} does not fit values of dtype {self.dtype}") from None
         return text.replace("+-", "-") if self.dtype.kind == "c" else text
+
+
+def _as_it_is(text: Any) -> Any:
+    return text
 
 
 def _width(dtype: np.dtype[Any]) -> int:
