@@ -115,6 +115,7 @@ def test_every_dtype_in_runs(kind, runs, tmp_path):
         [("flag", "?"), ("pair", ">u2", (2,))], [("pair", ">u2", (2,))],
         [("in", [("q", "i1"), ("r", ">f4")]), ("s", "i1")],
         [("in", [("q", "i1"), ("r", ">i4", (2,))])], [("z", ">c8"), ("t", ">M8[s]")], [("void", "V2"), ("u", ">U1")],
+        [("half", ">f2"), ("s", "i1")], [("s", "i1"), ("in", [("q", "i1"), ("r", "f2")])],
     ],
     ids=str,
 )  # fmt: skip
@@ -133,6 +134,9 @@ def test_records_of_all_that_there_is_in_runs(fields, runs):
             x[name] = np.ascontiguousarray(whole[:, :2]).view("V2")[:, 0]
         else:
             x[name] = leaf[:, : 2 if kind.shape else 1].reshape(x[name].shape).astype(kind.base)
+    for part in [x[n] for n in x.dtype.names] + [x[n]["r"] for n in x.dtype.names if n == "in"]:
+        if part.dtype.kind == "f":
+            part[::5] = np.nan
     x = x[np.arange(700) * 7919 % 300]
     a = chunked(x, (90,))
     same(np.sort(a, stable=True), np.sort(x, stable=True))
