@@ -420,7 +420,7 @@ def test_a_group_names_its_arrays(tmp_path):
     (tmp_path / "g").mkdir()
     write(tmp_path / "g/temperature", some((4,), "f4"))
     (tmp_path / "g/zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
-    with pytest.raises(MetadataError, match="name one of its arrays: temperature"):
+    with pytest.raises(MetadataError, match=r"name one of its arrays, as group.zarr::name: temperature"):
         zarr_format.open(tmp_path / "g")
 
 
