@@ -78,11 +78,9 @@ class Ordering:
     def search(self, values: Block, value: Block, *, after: bool) -> int:
         """Return where ``value``, of shape (1,), goes in sorted ``values``: before its equals or after them."""
         if self.dtype.kind == "V":
-            name = self.fields[0] if self.fields else None
-            first = None if name is None else values.dtype[name]
-            if (
-                first is not None and first.kind in SIMPLE and not _is_odd(first)
-            ):  # only equals of the first field are compared
+            name = self.fields[0] if self.fields else ""
+            first = values.dtype[name] if name else self.dtype
+            if first.kind in SIMPLE and not _is_odd(first):  # only equals of the first field are compared
                 low, high = (int(np.searchsorted(values[name], value[name], side)[0]) for side in ("left", "right"))
                 if low == high or len(self.fields) == 1:
                     return high if after else low
