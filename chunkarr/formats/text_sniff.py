@@ -93,7 +93,7 @@ def guess(path: str, source: TextBytes, given: Given) -> Guess:
     if given.regexp:
         return _by_pattern(path, dialect, given, head, others)
     rows = _rows(head, start, dialect, ended=source.size <= len(head))
-    more = [row for piece in others for row in _rows(piece, 0, dialect, ended=True)[1:]]
+    more = [_rows(piece, 0, dialect, ended=True)[1:] for piece in others]
     return _finish(path, dialect, given, rows, more, source.size)
 
 
@@ -152,7 +152,7 @@ def _rows(piece: bytes, start: int, dialect: Dialect, *, ended: bool) -> list[_R
     return rows if ended or len(rows) < 2 else rows[:-1]  # the last one may be cut
 
 
-def _finish(path: str, dialect: Dialect, given: Given, rows: list[_Row], more: list[_Row], size: int) -> Guess:
+def _finish(path: str, dialect: Dialect, given: Given, rows: list[_Row], more: list[list[_Row]], size: int) -> Guess:
     """Guess from the rows of the head and of other places."""
     if given.widths:
         ends = [sum(given.widths[: k + 1]) for k in range(len(given.widths))]
@@ -165,10 +165,11 @@ def _finish(path: str, dialect: Dialect, given: Given, rows: list[_Row], more: l
     split = [(row, [dialect.words.text(f) for f in dialect.split(row.content)]) for row in rows]
     skip = _preamble(split, dialect.columns) if given.skiprows is None else 0
     body = [fields for _, fields in split[skip:] if len(fields) == dialect.columns]
-    others = [[dialect.words.text(field) for field in dialect.split(row.content)] for row in more]
-    whole = [fields for fields in others if len(fields) == dialect.columns]
-    if len(whole) >= 0.8 * len(others):  # else they begin within quotes, so that all is taken for its opposite
-        body += whole
+    for piece in more:
+        others = [[dialect.words.text(field) for field in dialect.split(row.content)] for row in piece]
+        alike = [fields for fields in others if len(fields) == dialect.columns]
+        if len(alike) >= 0.8 * len(others):  # else it begins within quotes, so that all is taken for its opposite
+            body += alike
     dialect = replace(dialect, words=_words(dialect, given, body[1:] or body))
     width = dialect.columns
     header = _header_rows(body, dialect.words, given, path)
