@@ -128,6 +128,8 @@ def read_variable(reader: Reader, tag: Tag, at: int) -> Variable:
         of = reader.tag(place, tag.stop)
         class_name, place = reader.text(of, NAME_LIMIT), of.next
     is_complex, is_logical = bool(word & 0x800), bool(word & 0x200)
+    if is_complex and (is_logical or kind == CHAR):
+        raise reader.bad(flags.start, f"{'truth values' if is_logical else 'text'} with an imaginary part")
     return Variable(reader, text, kind, dims, is_complex, is_logical, place, tag.stop, at, class_name)
 
 

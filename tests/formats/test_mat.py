@@ -340,6 +340,8 @@ def nested(depth: int) -> bytes:
         (matrix(6, element(9, bytes(8)), dims=(-1, 1)), "none negative"),
         (matrix(6, element(9, bytes(8)), dims=(1,) * 65), "has 65 integers, at most 64"),
         (matrix(99, element(9, bytes(8))), "class 99 unknown"),
+        (matrix(9 | 0xA00, element(2, b"1"), element(2, b"1")), "truth values with an imaginary part"),
+        (matrix(4 | 0x800, element(4, bytes(2)), element(4, bytes(2))), "text with an imaginary part"),
         (matrix(4, element(17, bytes(4)), dims=(1, 1 << 29)), "lines of 536870912 characters"),
         (matrix(4, element(16, b"\xff" * 100), dims=(1, 3)), "in UTF-8 cannot have 100 B"),
         (matrix(2, element(5, struct.pack("<i", -1)), element(1, b"a")), "names of fields have"),
