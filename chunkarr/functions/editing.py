@@ -136,9 +136,11 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Array:
         raise IndexError(f"index {where.max()} is out of bounds for axis {at} with size {n}")
     order = np.argsort(where, kind="stable")
     shape = (*node.shape[:at], where.size, *node.shape[at + 1 :])
-    new = _values(values, node, shape)
     if not where.size:
+        given = as_node(as_values(values, node.dtype, None))  # of nothing NumPy lets more axes pass
+        np.empty(shape)[(slice(None),) * at + (where,)] = np.broadcast_to(np.empty(()), given.shape)
         return wrap(node).copy()
+    new = _values(values, node, shape)
     return wrap(merge(node, new, where[order] + np.arange(where.size), order, at)).copy()
 
 

@@ -54,6 +54,15 @@ def test_insert_is_numpys(x, data):
     check(lambda: np.insert(a, obj, values, axis), lambda: np.insert(x, obj, values, axis))
 
 
+@pytest.mark.parametrize("extent", [(0, 0), (2, 0), (0, 2), (3,), (0, 3, 0), (1, 0, 0), (), (1,), (2, 3, 1, 2)])
+def test_values_of_any_number_of_axes_may_be_put_nowhere(extent):
+    values = np.zeros(extent)
+    for x, axis in ((np.array(True), None), (np.arange(6).reshape(2, 3), 0), (np.arange(6).reshape(2, 3), 1)):
+        for obj in ([], slice(0, 0), np.zeros(3, bool)[: x.shape[axis] if axis is not None else x.size]):
+            check(lambda x=x, k=axis, o=obj: np.insert(chunked(x), o, values, k),
+                  lambda x=x, k=axis, o=obj: np.insert(x, o, values, k))  # fmt: skip
+
+
 def test_what_is_edited_is_read_once(tmp_path):
     x = np.arange(60_000.0).reshape(300, 200)
     a = ca.save(tmp_path / "x.zarr", x, chunks=(50, 50))
