@@ -36,6 +36,7 @@ Array = np.ndarray[Any, Any]
 
 PIECE = 384 << 10  # bytes whose values are worked out together, at most
 ARROW_FROM = 32 << 20  # bytes of a text from which importing it pays
+ARROW_COLUMNS = 1000  # beyond them what it holds for each is more than the values
 TEMPORARIES = 24  # bytes held for each of them meanwhile, at most
 
 
@@ -130,7 +131,8 @@ class TextStored(Stored):
         row, size, ways = block * self.index.step, end - begin, _Ways()
         quoted = self.index.quoted and (room.text[begin:end] == ord(self.dialect.quote)).any()
         if not quoted and may_be_plain(self.dialect, self.columns):
-            ways.plain, ways.arrow = True, self.source.size >= ARROW_FROM and has_arrow()
+            large = self.source.size >= ARROW_FROM and self.dialect.columns <= ARROW_COLUMNS
+            ways.plain, ways.arrow = True, large and has_arrow()
         if not quoted and not ways.arrow and not self.dialect.pattern:
             size = min(PIECE, max(SMALL, int(self._spread() * FIELDS * 7 / 8)))
         place = begin
