@@ -9,7 +9,7 @@ import pytest
 
 from chunkarr import settings
 
-EXAMPLES = {"dev": 50, "again": 50, "ci": 200, "nightly": 5000}
+EXAMPLES = {"dev": 50, "again": 50, "ci": 100, "nightly": 5000}
 
 for name, count in EXAMPLES.items():
     hypothesis.settings.register_profile(

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chunkarr as ca
 from chunkarr.array import picking
 from chunkarr.ops import sorting
 from chunkarr.plan import fetching
+from tests.strategies import examples
 
 PADDED = np.dtype({"names": ["a", "b"], "formats": ["u1", ">f4"], "offsets": [1, 4], "itemsize": 12})
 DTYPES = ["f8", ">i2", "?", "c16", "S3", "<M8[s]", "U2", PADDED]
@@ -40,6 +41,7 @@ def _same(got: Any, expected: Any) -> None:
     np.testing.assert_array_equal(got.compute(), expected)
 
 
+@settings(max_examples=examples(20))
 @given(st.data())
 def test_rows_are_those_of_numpy(data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(1, 60), min_size=1, max_size=3)))
