@@ -1,4 +1,4 @@
-"""Tasks that sort runs: each evaluates a part of a line, sorts it, writes it to scratch, and returns its samples."""
+"""Tasks that sort runs: each evaluates a part of a line, sorts it, keeps or writes it, and returns its samples."""
 
 from __future__ import annotations
 
