@@ -66,6 +66,11 @@ class Overflow:
         if self.file is not None:
             self.file.read_runs(np.maximum(starts, self.held) - self.held, lengths - inside, out[at:])
 
+    def give_back(self, starts: Array, ends: Array) -> None:
+        """Free what runs take in scratch, if that is in memory; nobody reads them again."""
+        if self.file is not None:
+            self.file.give_back(np.maximum(starts - self.held, 0), np.maximum(ends - self.held, 0))
+
     def remove(self) -> None:
         """Remove the file now; never raises."""
         if self.file is not None:

@@ -7,6 +7,7 @@ beginning of its slot. Within a tile the elements lie in C order, so that a whol
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -148,6 +149,13 @@ class ScratchArray(Stored, Target):
         wanted = [(at, end) for at, end in zip([0, *ends], ends, strict=False) if at < end]
         offsets = (starts[lengths > 0] * item).tolist()
         self._file.read_each([view[a:b] for a, b in wanted], offsets)
+
+    def give_back(self, starts: Array, ends: Array) -> None:
+        """Free the memory of runs of elements of an array of one tile, none of which will be read, if it lies there."""
+        item, page = self.dtype.itemsize, mmap.PAGESIZE
+        firsts, lasts = -(-starts * item // page) * page, ends * item // page * page
+        some = firsts < lasts
+        fsio.calls.give_back(self._file.get(), zip(firsts[some].tolist(), lasts[some].tolist(), strict=True))
 
     def write(self, region: Region, block: Array, scratch: Array) -> None:
         """Write ``block`` at ``region``, which need not be whole tiles; see `Target.write`."""

@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "Watcher",
     "chmod",
     "fsync",
+    "give_back",
     "link",
     "mkdir",
     "open_for_change",
@@ -45,6 +46,8 @@ Watcher = Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]
 NO_SUCH_CALL = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY}
 NOREPLACE, EXCHANGE = (4, 2) if sys.platform == "darwin" else (1, 2)  # flags of `rename_with`
 _AT_FDCWD = -100
+_HOLE = 3  # fallocate: make a hole, keep the size
+_TMPFS = 0x01021994  # what fstatfs calls a file system in memory; statfs(2)
 
 fcntl: Any = None if os.name == "nt" else import_module("fcntl")
 _watcher: Watcher | None = None
@@ -108,6 +111,20 @@ def reserve(fd: int, size: int, start: int = 0) -> None:
     except OSError as error:
         if error.errno not in NO_SUCH_CALL:
             raise
+
+
+def give_back(fd: int, runs: Iterable[tuple[int, int]]) -> None:
+    """Free the pages of runs of bytes (first, end) of a file in memory, which read as zeros from then on.
+
+    A file on a disk stays as it is: a hole there would cost more than it frees.
+    """
+    if _LIBC is None or not hasattr(_LIBC, "fallocate64"):
+        return
+    state = (ctypes.c_long * 64)()
+    if _LIBC.fstatfs(fd, state) or state[0] != _TMPFS:
+        return
+    for first, end in runs:
+        _do("give_back", _LIBC.fallocate64, fd, _HOLE, ctypes.c_int64(first), ctypes.c_int64(end - first))
 
 
 def fsync(fd: int) -> None:

@@ -49,6 +49,7 @@ class Runs:
     step: int  # elements from one sample to the next
     ordering: Ordering
     places: bool  # whether the result are the positions of the values, rather than the values
+    once: bool = False  # whether each element is read once, so that its run need not be kept afterwards
     kept: int = 0  # elements of all lines, from the first on, that are held in memory rather than in scratch
 
     @property
@@ -83,6 +84,13 @@ class Runs:
         last = -(-bounds[1] // self.step)
         each = max(1, CACHED // max(1, self.ordering.dtype.itemsize) // self.step)
         return np.array([first, *range(first + each, min(last, samples), each), min(last, samples + 1)])
+
+    def own_numbers(self, bounds: tuple[int, int], samples: int) -> Indices:
+        """Return between which numbers of samples lies what only reading elements ``bounds`` needs, as of `cut_numbers`."""
+        return np.array([
+            min(-(-bounds[0] // self.step), samples + 1),
+            max(0, bounds[1] - self.count * (self.step - 1)) // self.step if bounds[1] < self.size else samples + 1,
+        ])
 
     @property
     def item_bytes(self) -> int:
@@ -259,6 +267,22 @@ class Merged(Stored):
         edges = samples.edges(numbers, before * runs.step - low + begin, begin + high - low, values, runs)
         skip = bounds[0] - int((edges[0] - begin + low).sum())
         self._merge(values, places, edges, skip, out)
+        if runs.once:
+            self._give_back(line, bounds, lengths)
+
+    def _give_back(self, line: int, bounds: tuple[int, int], lengths: Indices) -> None:
+        """Free what was read for a part of a line and for no other, in the scratch of the runs."""
+        runs, samples = self.runs, self.samples[line]
+        numbers = runs.own_numbers(bounds, samples.size)
+        if numbers[0] >= numbers[1]:
+            return
+        before = samples.before(numbers)
+        low = np.minimum(before[0] * runs.step + runs.step - 1, lengths) if bounds[0] else np.zeros_like(lengths)
+        high = before[1] * runs.step if bounds[1] < runs.size else lengths
+        first = line * runs.size + runs.run * np.arange(runs.count)
+        for array in (self.values, self.places):
+            if array is not None:
+                array.give_back(first + low, first + np.maximum(low, high))
 
     def _merge(self, values: Block, places: Block | None, edges: Indices, skip: int, out: Block) -> None:
         """Sort piece by piece, each in the cache, and bring what lies behind ``skip`` to ``out``."""

@@ -81,10 +81,15 @@ def _plan(outputs: Sequence[Output], state: State) -> Plan:
     state.held = result_bytes
     roots = [o.node for o in outputs]
     asked = _demand(roots)
-    direct = _collected_in_place(outputs, state)
+    once = _read_once(outputs, state)
+    direct = {
+        id(o.node)
+        for o in outputs
+        if id(o.node) in once and isinstance(o.node.op, Collect) and getattr(o.target, "array", None) is not None
+    }
     for group in _barrier_groups(roots, asked):
         if id(group[0]) not in direct:
-            _plan_group(group, asked, state)
+            _plan_group(group, asked, state, once)
     for output in outputs:
         if id(output.node) in direct:
             plan_collection(output.node, output.node.region, state, direct=True)
@@ -93,19 +98,11 @@ def _plan(outputs: Sequence[Output], state: State) -> Plan:
     return _summary(state, outputs)
 
 
-def _collected_in_place(outputs: Sequence[Output], state: State) -> set[int]:
-    """Return the outputs, by id of their node, whose elements go straight into the array that was asked for."""
+def _read_once(outputs: Sequence[Output], state: State) -> set[int]:
+    """Return the outputs, by id of their node, that only go where they were asked for; other processes may try again."""
     roots = [o.node for o in outputs]
     read = [id(i) for n in topological(roots) if n.memo is None for i in n.inputs] + [id(n) for n in roots]
-    return {
-        id(o.node)
-        for o in outputs
-        if isinstance(o.node.op, Collect)
-        and o.node.memo is None
-        and not state.shared
-        and getattr(o.target, "array", None) is not None
-        and read.count(id(o.node)) == 1
-    }
+    return {id(n) for n in roots if n.memo is None and not state.shared and read.count(id(n)) == 1}
 
 
 def _demand(roots: Sequence[Node]) -> dict[int, Region]:
@@ -142,7 +139,7 @@ def _barrier_groups(roots: Sequence[Node], asked: Mapping[int, Region]) -> list[
     return [nodes for _, nodes in sorted(groups.items(), key=lambda item: item[0][0])]  # type: ignore[index]
 
 
-def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: State) -> None:
+def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: State, once: set[int]) -> None:
     first = nodes[0]
     if isinstance(first.op, Reduce):
         _plan_reductions(nodes, asked, state)
@@ -151,7 +148,7 @@ def _plan_group(nodes: list[Node], asked: Mapping[int, Region], state: State) ->
     elif isinstance(first.op, Collect):
         plan_collection(first, asked[id(first)], state, direct=False)
     elif isinstance(first.op, Sort):
-        plan_sort(first, state)
+        plan_sort(first, state, once=id(first) in once)
     elif isinstance(first.op, Fetch):
         plan_fetch(first, state)
     else:

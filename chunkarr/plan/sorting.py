@@ -39,8 +39,10 @@ class SortStage(HoldStage):
         return math.prod(self.boxes.shape) * self.runs.ordering.dtype.itemsize  # type: ignore[union-attr]
 
 
-def plan_sort(node: Node, state: State) -> None:
+def plan_sort(node: Node, state: State, *, once: bool) -> None:
     """Plan the stage that sorts the runs of ``node``, whose last axis does not fit a task.
+
+    ``once``: each element of the result is read by one task, and never again.
 
     Raises MemoryBudgetError where not even a short run fits, or where no samples that fit tell the runs apart.
     """
@@ -49,6 +51,7 @@ def plan_sort(node: Node, state: State) -> None:
     box, runs = _choose(op, source.grid.steps[-1], state.budget, state.available, state.workers)
     if not _fits(runs, state.available):
         _refuse(op, source.grid.steps[-1], state)
+    runs = replace(runs, once=once)
     state.held += runs.sampled_bytes
     if state.keep:
         runs = replace(runs, kept=_kept(runs, box, state))

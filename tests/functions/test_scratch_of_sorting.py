@@ -7,6 +7,7 @@ import gc
 import os
 import resource
 import signal
+import tempfile
 import threading
 
 import dask
@@ -136,6 +137,41 @@ def test_what_a_kill_leaves_goes_with_the_next_use(name, folder, a, monkeypatch)
     monkeypatch.setattr(scratch, "_swept", set())  # as in a new process
     WORKS[name](a)
     assert left(folder) == []
+
+
+@pytest.fixture
+def memory_folder(folder):
+    """Return a directory of temporary files on a file system in memory."""
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("needs a file system in memory")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory, ca.config.set(scratch=directory):
+        yield directory
+
+
+@pytest.mark.parametrize("function", [np.sort, np.argsort])
+def test_scratch_in_memory_is_given_back_as_it_is_read(function, memory_folder, a, monkeypatch):
+    monkeypatch.setattr(sorting, "PIECE", 1 << 16)
+    monkeypatch.setattr(planning, "RUN", 1 << 17)
+    given = []
+
+    def watch(name, call, args):
+        before = os.fstat(args[0]).st_blocks if name == "give_back" else 0
+        result = call(*args)
+        if name == "give_back":
+            given.append(512 * (before - os.fstat(args[0]).st_blocks))
+        return result
+
+    with calls.watched(watch), dask.config.set(scheduler="sync"):
+        function(a).save(f"{a.path}.out.npy")
+        scratch_bytes = function(a).plan().scratch
+        assert sum(given) > scratch_bytes // 2
+        assert np.array_equal(np.load(f"{a.path}.out.npy"), function(np.load(a.path)))
+        del given[:]
+        twice = function(a)
+        twice = (twice[1:] - twice[:-1]).compute()
+        assert not given
+    assert np.array_equal(twice, np.diff(function(np.load(a.path))))
+    assert os.listdir(memory_folder) == []
 
 
 def test_runs_that_fit_beside_the_tasks_go_into_no_file(folder, a, monkeypatch):
