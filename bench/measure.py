@@ -36,6 +36,7 @@ class Measured:
 
     name: str
     seconds: list[float] = field(default_factory=list)  # one per round, extrapolated to the whole work
+    processor: list[float] = field(default_factory=list)  # seconds of it, user and system, of all threads, as ``seconds``
     peak: int = 0  # bytes of anonymous memory above the baseline
     read: int = 0  # bytes that the last run read by calls of the system, from files and from caches of them
     failure: str = ""  # why there are no figures; "" if there are
@@ -72,6 +73,25 @@ def read_bytes(pid: int) -> int:
         return 0
 
 
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process and its ended children have taken so far, 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as counts:
+            fields = counts.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def read_all(path: Path) -> None:
+    """Read a file, or all files of a directory, so that they are where reading is quick."""
+    room = bytearray(1 << 20)
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        with file.open("rb", 0) as stream:
+            while stream.readinto(room):
+                pass
+
+
 class Runner:
     """A contestant's process, its connection and its memory."""
 
@@ -95,15 +115,18 @@ class Runner:
         except RunError as failed:
             self.fail(str(failed))
 
-    def turn(self, expected: Oracle | None, rtol: float, *, count: bool) -> None:
-        """Run once; compare the answer if ``expected`` is given; keep the time if ``count``."""
+    def turn(self, inputs: Sequence[Path], expected: Oracle | None, rtol: float, *, count: bool) -> None:
+        """Run once on ``inputs``, which are read before; compare the answer if ``expected`` is given; keep the time if ``count``."""
         if self.measured.failure:
             return
         try:
             self._ask("begin", "begun")
-            before = read_bytes(self.process.pid)
+            for path in inputs:
+                read_all(path)
+            before, busy = read_bytes(self.process.pid), processor_seconds(self.process.pid)
             seconds = self._ask("run", "seconds") / self.contestant.share
             read = read_bytes(self.process.pid) - before
+            busy = (processor_seconds(self.process.pid) - busy) / self.contestant.share
             if expected is not None and (self.contestant.share == 1 or self.contestant.head):
                 self.contestant.verify(self._ask("fetch", "answer"), expected, rtol)
             self._ask("clear", "cleared")
@@ -112,6 +135,7 @@ class Runner:
             return
         if count:
             self.measured.seconds.append(seconds)
+            self.measured.processor.append(busy)
             self.measured.read = read
 
     def fail(self, why: str) -> None:
@@ -171,7 +195,7 @@ def measure(case: Case, data: Data, rounds: int = 5, only: Sequence[str] = ()) -
         place.root.mkdir(parents=True, exist_ok=True)
         for name in case.inputs:
             make(place, name)
-    expected = case.expected(data)
+    expected, inputs = case.expected(data), [data.root / name for name in case.inputs]
     results, runners = [], []
     for contestant in case.contestants:
         if only and contestant.name not in only:
@@ -185,7 +209,7 @@ def measure(case: Case, data: Data, rounds: int = 5, only: Sequence[str] = ()) -
     try:
         for turn in range(rounds + 1):
             for runner in runners:
-                runner.turn(expected if turn in (0, rounds) else None, case.rtol, count=turn > 0)
+                runner.turn(inputs, expected if turn in (0, rounds) else None, case.rtol, count=turn > 0)
                 os.sync()
     finally:
         for runner in runners:

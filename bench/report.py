@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -72,7 +73,12 @@ def record(case: Case, size: int, results: list[Measured], load: float) -> dict[
         "contestants": {
             m.name: {"failure": m.failure}
             if m.failure
-            else {"seconds": [round(s, 5) for s in m.seconds], "median": round(m.median, 5), "peak": m.peak}
+            else {
+                "seconds": [round(s, 5) for s in m.seconds],
+                "median": round(m.median, 5),
+                "processor": round(statistics.median(m.processor), 2),
+                "peak": m.peak,
+            }
             | ({"read": m.read, "reads": reads(size)} if (reads := case.contestant(m.name).reads) else {})
             for m in results
         },
@@ -80,8 +86,8 @@ def record(case: Case, size: int, results: list[Measured], load: float) -> dict[
 
 
 HEAD = """\
-| work | by | median | GB/s | chunkarr is faster by | at least | peak memory |
-|---|---|--:|--:|--:|--:|--:|"""
+| work | by | median | processor time | GB/s | chunkarr is faster by | at least | peak memory |
+|---|---|--:|--:|--:|--:|--:|--:|"""
 
 
 def table(entries: Mapping[str, Entry]) -> str:
@@ -106,7 +112,7 @@ def _rows(case: Case, entry: Entry) -> list[str]:
             continue
         got, work = found[contestant.name], case.work if not rows else ""
         if "median" not in got:
-            rows.append(f"| {work} | {contestant.name} | {got['failure']} | | | | |")
+            rows.append(f"| {work} | {contestant.name} | {got['failure']} | | | | | |")
             continue
         median, ratio, goal = got["median"], "", ""
         if first is not None and contestant is not case.contestants[0]:
@@ -119,7 +125,7 @@ def _rows(case: Case, entry: Entry) -> list[str]:
             text = f"{got['read']:,} bytes read of {got['reads']:,}"
             name += f" ({text})" if got["read"] <= got["reads"] else f" (**{text}**)"
         rows.append(
-            f"| {work} | {name} | {_seconds(median)} | {entry['moved'] / median / 1e9:.2f} | {ratio} | {goal} "
+            f"| {work} | {name} | {_seconds(median)} | {_processor(got)} | {entry['moved'] / median / 1e9:.2f} | {ratio} | {goal} "
             f"| {_memory(got['peak'], contestant.limit)} |"
         )
     return rows
@@ -127,6 +133,10 @@ def _rows(case: Case, entry: Entry) -> list[str]:
 
 def _seconds(value: float) -> str:
     return f"{value:.3f} s" if value < 10 else f"{value:.1f} s"
+
+
+def _processor(got: Mapping[str, Any]) -> str:
+    return f"{got['processor']:.2f} s" if "processor" in got else ""
 
 
 def _memory(peak: int, limit: int | None) -> str:
