@@ -36,7 +36,7 @@ class Measured:
 
     name: str
     seconds: list[float] = field(default_factory=list)  # one per round, extrapolated to the whole work
-    processor: list[float] = field(default_factory=list)  # seconds of it, user and system, of all threads, as ``seconds``
+    processor: list[float] = field(default_factory=list)  # of all threads, user and system; as ``seconds``
     peak: int = 0  # bytes of anonymous memory above the baseline
     read: int = 0  # bytes that the last run read by calls of the system, from files and from caches of them
     failure: str = ""  # why there are no figures; "" if there are
@@ -116,7 +116,7 @@ class Runner:
             self.fail(str(failed))
 
     def turn(self, inputs: Sequence[Path], expected: Oracle | None, rtol: float, *, count: bool) -> None:
-        """Run once on ``inputs``, which are read before; compare the answer if ``expected`` is given; keep the time if ``count``."""
+        """Read ``inputs``, run once; compare the answer if ``expected`` is given; keep the time if ``count``."""
         if self.measured.failure:
             return
         try:

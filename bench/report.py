@@ -125,8 +125,8 @@ def _rows(case: Case, entry: Entry) -> list[str]:
             text = f"{got['read']:,} bytes read of {got['reads']:,}"
             name += f" ({text})" if got["read"] <= got["reads"] else f" (**{text}**)"
         rows.append(
-            f"| {work} | {name} | {_seconds(median)} | {_processor(got)} | {entry['moved'] / median / 1e9:.2f} | {ratio} | {goal} "
-            f"| {_memory(got['peak'], contestant.limit)} |"
+            f"| {work} | {name} | {_seconds(median)} | {_processor(got)} | {entry['moved'] / median / 1e9:.2f} "
+            f"| {ratio} | {goal} | {_memory(got['peak'], contestant.limit)} |"
         )
     return rows
 

@@ -39,7 +39,8 @@ def aligned(nbytes: int) -> int:
 def _allocate(nbytes: int) -> np.ndarray[Any, Any]:
     if nbytes < 1 << 20:
         return np.empty(aligned(nbytes), np.uint8)
-    pages = mmap.mmap(-1, nbytes)
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    pages = mmap.mmap(-1, nbytes, **private)  # shared pages, the default, are seldom huge
     with suppress(AttributeError, OSError):  # not on every system; only speed is lost
         pages.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(pages, np.uint8)

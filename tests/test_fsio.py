@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,32 @@ def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
 # --- opening ---
 
 
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs a file system in memory")
+def test_in_memory_nothing_is_reserved_and_holes_are_made() -> None:
+    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+        fsio.calls.reserve(file.fileno(), 1 << 20)
+        assert os.fstat(file.fileno()).st_blocks == 0
+        with pytest.raises(OSError, match="No space left") as caught:
+            fsio.calls.reserve(file.fileno(), 1 << 60)
+        assert caught.value.errno == errno.ENOSPC
+        page = mmap.PAGESIZE
+        file.write(b"x" * 4 * page)
+        file.flush()
+        fsio.calls.give_back(file.fileno(), [(page, 2 * page), (3 * page, 4 * page)])
+        assert os.fstat(file.fileno()).st_blocks == 2 * page // 512
+        file.seek(0)
+        assert file.read() == (b"x" * page + bytes(page)) * 2
+
+
+def test_a_file_on_a_disk_has_no_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fsio.calls, "_TMPFS", -1)
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * (1 << 16))
+    with path.open("r+b") as file:
+        fsio.calls.give_back(file.fileno(), [(0, 1 << 16)])
+    assert content(path) == b"x" * (1 << 16)
+
+
 def test_open_new_reserves_and_never_overwrites(tmp_path: Path) -> None:
     path = str(tmp_path / "f")
     os.close(fsio.open_new(path, 100_000))
@@ -117,6 +145,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: py
         raise OSError(code, os.strerror(code))
 
     path = str(tmp_path / "f")
+    monkeypatch.setattr(fsio.calls, "_in_memory", lambda _fd: False)
     for call in ("posix_fallocate", "write", "pwrite"):
         monkeypatch.setattr(os, call, fail)
     for work in (lambda: fsio.open_new(path, 100), lambda: fsio.write_new(path, b"x")):

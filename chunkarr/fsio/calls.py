@@ -103,14 +103,28 @@ def truncate(fd: int, size: int) -> None:
 
 
 def reserve(fd: int, size: int, start: int = 0) -> None:
-    """Give a file the blocks for its bytes from ``start`` up to ``size``, where the file system can."""
+    """Give a file the blocks for its bytes from ``start`` up to ``size``, where the file system can.
+
+    In memory, where that would take as long as writing, it only says so where there is no room.
+    """
     if not hasattr(os, "posix_fallocate"):
+        return
+    if _in_memory(fd):
+        state = os.fstatvfs(fd)
+        if size - start > state.f_bavail * state.f_frsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return
     try:
         _do("reserve", os.posix_fallocate, fd, start, size - start)
     except OSError as error:
         if error.errno not in NO_SUCH_CALL:
             raise
+
+
+def _in_memory(fd: int) -> bool:
+    """Say whether a file is on a file system in memory."""
+    state = (ctypes.c_long * 64)()
+    return _LIBC is not None and hasattr(_LIBC, "fstatfs") and not _LIBC.fstatfs(fd, state) and state[0] == _TMPFS
 
 
 def give_back(fd: int, runs: Iterable[tuple[int, int]]) -> None:
@@ -120,8 +134,7 @@ def give_back(fd: int, runs: Iterable[tuple[int, int]]) -> None:
     """
     if _LIBC is None or not hasattr(_LIBC, "fallocate64"):
         return
-    state = (ctypes.c_long * 64)()
-    if _LIBC.fstatfs(fd, state) or state[0] != _TMPFS:
+    if not _in_memory(fd):
         return
     for first, end in runs:
         _do("give_back", _LIBC.fallocate64, fd, _HOLE, ctypes.c_int64(first), ctypes.c_int64(end - first))

@@ -86,11 +86,13 @@ class Runs:
         return np.array([first, *range(first + each, min(last, samples), each), min(last, samples + 1)])
 
     def own_numbers(self, bounds: tuple[int, int], samples: int) -> Indices:
-        """Return between which numbers of samples lies what only reading elements ``bounds`` needs, as of `cut_numbers`."""
-        return np.array([
-            min(-(-bounds[0] // self.step), samples + 1),
-            max(0, bounds[1] - self.count * (self.step - 1)) // self.step if bounds[1] < self.size else samples + 1,
-        ])
+        """Return between which samples lies what only reading elements ``bounds`` needs; see `cut_numbers`."""
+        return np.array(
+            [
+                min(-(-bounds[0] // self.step), samples + 1),
+                max(0, bounds[1] - self.count * (self.step - 1)) // self.step if bounds[1] < self.size else samples + 1,
+            ]
+        )
 
     @property
     def item_bytes(self) -> int:

@@ -99,7 +99,7 @@ def _plan(outputs: Sequence[Output], state: State) -> Plan:
 
 
 def _read_once(outputs: Sequence[Output], state: State) -> set[int]:
-    """Return the outputs, by id of their node, that only go where they were asked for; other processes may try again."""
+    """Return the outputs, by id of their node, that only go where they were asked for, and are not tried again."""
     roots = [o.node for o in outputs]
     read = [id(i) for n in topological(roots) if n.memo is None for i in n.inputs] + [id(n) for n in roots]
     return {id(n) for n in roots if n.memo is None and not state.shared and read.count(id(n)) == 1}

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chunkarr as ca
+from chunkarr.formats.scratch import ScratchArray
 from chunkarr.fsio import calls
 from chunkarr.ops import sorting
 from chunkarr.ops.ordering import ordering_of
-from chunkarr.formats.scratch import ScratchArray
 from chunkarr.plan import blocks, merging
 from chunkarr.plan import sorting as planning
 from tests.memory_child import measure
@@ -56,7 +56,8 @@ def spoil(array, starts, ends):
     """Overwrite what will not be read again, so that a wrong result tells where that was not true."""
     for a, b in zip(starts.tolist(), ends.tolist(), strict=True):
         if a < b:
-            array.write(((a, b),), np.frombuffer(b"\xa5" * (b - a) * array.dtype.itemsize, array.dtype), np.empty(0, "u1"))
+            spoilt = np.frombuffer(b"\xa5" * (b - a) * array.dtype.itemsize, array.dtype)
+            array.write(((a, b),), spoilt, np.empty(0, "u1"))
 
 
 def some(kind, rng, n=N):
