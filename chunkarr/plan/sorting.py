@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SortStage", "plan_sort"]
 
-RUN = 4 << 20  # bytes that are sorted at a time, in the cache of a core
+RUN = 8 << 20  # bytes that are sorted at a time: more take longer to sort, fewer make more runs to read from
 SLACK = 64  # part of a piece that is read beyond its ends
 FEW = 8  # part of a piece that may be, for the sake of short runs
 PLENTY = 3  # times what a task holds that are left for it where runs are held in memory

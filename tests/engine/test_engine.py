@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import chunkarr as ca
+from chunkarr.engine import schedule
 from chunkarr.formats import inflating
 from chunkarr.formats.inflating import Inflated
 from chunkarr.functions import accumulating, reducing  # noqa: F401  # register what NumPy's functions do
@@ -136,3 +137,19 @@ def test_a_stream_is_decoded_once_whatever_axes_its_boxes_follow(tmp_path, monke
         ca.save(tmp_path / "x.npy", a, order="C" if turned else "F")
     same(np.load(tmp_path / "x.npy"), pages.T if turned else pages)
     assert sum(given) <= 1.1 * pages.size
+
+
+def test_threads_wait_less_for_the_interpreter_while_tasks_run(monkeypatch):
+    usual, seen = sys.getswitchinterval(), []
+    monkeypatch.setattr(schedule, "_invoke", lambda *_: seen.append(sys.getswitchinterval()))
+    run = schedule.Run("", None)
+    with schedule.SHORT_TURNS:  # as another run would have it
+        schedule.call_tasks(run, (), len, [(), ()], 2, schedule.HERE, "x")
+        assert sys.getswitchinterval() < usual
+    assert len(seen) == 2
+    assert max(seen) < 1.01 * schedule.TURN
+    assert sys.getswitchinterval() == usual
+    with schedule.SHORT_TURNS:
+        sys.setswitchinterval(2 * usual)  # what somebody sets meanwhile stays
+    assert sys.getswitchinterval() == 2 * usual
+    sys.setswitchinterval(usual)
