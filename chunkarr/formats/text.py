@@ -34,7 +34,7 @@ __all__ = ["TextStored", "create", "open"]
 
 Array = np.ndarray[Any, Any]
 
-PIECE = 384 << 10  # bytes whose values are worked out together, at most
+PIECE = 1 << 20  # bytes whose values are worked out together, at most
 ARROW_FROM = 32 << 20  # bytes of a text from which importing it pays
 ARROW_COLUMNS = 1000  # beyond them what it holds for each is more than the values
 TEMPORARIES = 24  # bytes held for each of them meanwhile, at most

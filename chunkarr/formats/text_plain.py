@@ -22,7 +22,9 @@ __all__ = ["FIELDS", "Plain", "Room", "divide_plain", "places", "plain_numbers",
 
 Array = np.ndarray[Any, Any]
 
-FIELDS = 24 << 10  # fields whose numbers are worked out together: few calls, and arrays that fit the cache
+FIELDS = (
+    96 << 10
+)  # fields whose numbers are worked out together: threads that do fewer ask for the interpreter too often
 SLOTS = 12  # arrays of them that are needed at the same time
 WIDEST = 24  # bytes of a field that are looked at
 MOST = 999  # of 10**16 in a number below 10**19, which 64 bits hold

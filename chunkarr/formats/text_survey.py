@@ -28,7 +28,8 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
 TEXT = np.dtype("U")  # of a column of texts, as wide as the widest turns out to be
-SPAN = 512 << 10  # bytes looked at together
+SPAN = 4 << 20  # bytes looked at together, at most: threads that look at few ask for the interpreter too often
+SHARE = 64  # part of the budget that they may be
 SLACK = 32 << 10  # bytes behind them in which their last row ends
 ENOUGH = 8 << 20  # bytes of text from which threads are worth their start
 MEMORY = 64 << 20  # bytes of budget from which several spans are held at the same time
@@ -62,6 +63,7 @@ class Surveyor:
         self.source, self.dialect = source, dialect
         self.patience = PATIENCE if wanted and self._can() else 0
         self.workers = settings.workers() if settings.budget() >= MEMORY and source.size >= ENOUGH else 1
+        self.span = min(SPAN, settings.budget() // SHARE)
 
     def _can(self) -> bool:
         """Say whether quotes and comments show, and bytes are read as quickly anywhere."""
@@ -79,12 +81,12 @@ class Surveyor:
             try:
                 room = rooms.get_nowait()
             except Empty:
-                room = Room(min(SPAN + SLACK, self.source.size - start) + 2)
-            seen = _look(room, self.source, self.dialect, columns, first, top=first == start)
+                room = Room(min(self.span + SLACK, self.source.size - start) + 2)
+            seen = _look(room, self.source, self.dialect, columns, (first, first + self.span), top=first == start)
             rooms.put(room)
             return seen
 
-        for seen in _in_order(look, range(start, self.source.size, SPAN), self.workers):
+        for seen in _in_order(look, range(start, self.source.size, self.span), self.workers):
             if seen is None:
                 self.patience -= 1
                 return
@@ -112,19 +114,19 @@ def _in_order(function: Callable[[int], T], items: Iterable[int], workers: int) 
 
 
 def _look(
-    room: Room, source: TextBytes, dialect: Dialect, columns: Sequence[Column], first: int, *, top: bool
+    room: Room, source: TextBytes, dialect: Dialect, columns: Sequence[Column], span: tuple[int, int], *, top: bool
 ) -> Seen | None:
-    """Return the rows that begin in the span at byte ``first``, or None if there is anything unusual.
+    """Return the rows that begin in a span of bytes, or None if there is anything unusual.
 
     At the ``top`` a row begins with the span; else one that begins there is told by the byte before.
     """
-    newline = dialect.newline
-    low, high = first - (not top), min(source.size, first + SPAN + SLACK)
+    newline, (first, behind) = dialect.newline, span
+    low, high = first - (not top), min(source.size, behind + SLACK)
     at, end = room.fill(source, low, high, newline if high == source.size else b"")
     body, ended = room.text[at:end], room.mask(0, end - at)
     np.equal(body, newline[0], out=ended[: body.size])
     ends = places(ended)
-    last = int(np.searchsorted(ends, first + SPAN - 1 - low))  # the end of the last row
+    last = int(np.searchsorted(ends, behind - 1 - low))  # the end of the last row
     if last == ends.size:
         if high < source.size:
             return None
