@@ -25,8 +25,8 @@ __all__ = ["TextTarget", "create"]
 Array = np.ndarray[Any, Any]
 
 ENCODINGS = ("utf-8", "latin-1", "ascii")  # in which digits are the bytes that they are in ASCII
-AT_ONCE = 16 << 10  # doubles made text together: what that takes fits the cache
-BOX = 256 << 10  # bytes of values in a box
+AT_ONCE = 64 << 10  # doubles made text together: threads that do fewer ask for the interpreter too often
+BOX = 512 << 10  # bytes of values in a box
 TEXT_BOX = 16 << 20  # bytes that a box takes while it becomes text, at most
 PACKERS: dict[str, Callable[[Any], Any]] = {
     ".gz": partial(gzip.compress, compresslevel=6, mtime=0),
