@@ -17,7 +17,7 @@ __all__ = ["BinCounter", "GridCounter", "ValueCounter", "weighed"]
 
 Block = np.ndarray[Any, Any]
 TILE = 1 << 16  # elements that are compared at a time: few calls, so that threads seldom wait for the interpreter
-PLACED = 1 << 15  # elements whose places are found at a time: what that holds fits the second-level cache
+PLACED = 1 << 16  # elements whose places are found at a time: what that holds fits the second-level cache
 COUNTED = 1 << 17  # bins that are counted at a time
 FEW = 14  # bins up to which every edge is compared with every element
 NARROW = 256  # bins up to which a byte says which
