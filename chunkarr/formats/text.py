@@ -24,7 +24,7 @@ from chunkarr.formats.text_columns import columns_of, dtype_of, places_of, shape
 from chunkarr.formats.text_dialect import Dialect
 from chunkarr.formats.text_index import Index, build_index, fault
 from chunkarr.formats.text_parse import SMALL, BadRow, Column, may_be_plain, read_by_arrow, read_plainly, read_rows
-from chunkarr.formats.text_plain import FIELDS, Room, room_bytes
+from chunkarr.formats.text_plain import Room, room_bytes
 from chunkarr.formats.text_sniff import Given, Guess, guess
 from chunkarr.formats.text_source import STDIN, TextBytes, open_bytes
 from chunkarr.formats.text_writer import create
@@ -134,7 +134,7 @@ class TextStored(Stored):
             large = self.source.size >= ARROW_FROM and self.dialect.columns <= ARROW_COLUMNS
             ways.plain, ways.arrow = True, large and has_arrow()
         if not quoted and not ways.arrow and not self.dialect.pattern:
-            size = min(PIECE, max(SMALL, int(self._spread() * FIELDS * 7 / 8)))
+            size = min(PIECE, max(SMALL, int(self._spread() * room.fields * 7 / 8)))
         place = begin
         while place < end and row < behind:
             cut = end if end - place <= size * 5 // 4 else room.line_end(place + size, end, self.dialect.newline)

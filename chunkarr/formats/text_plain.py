@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from chunkarr import settings
 from chunkarr.formats.text_dialect import Dialect
 from chunkarr.formats.text_numbers import KEEP_LAST, PAD, Numbers, eight, to_floats, to_integers
 from chunkarr.formats.text_source import TextBytes
 
-__all__ = ["FIELDS", "Plain", "Room", "divide_plain", "places", "plain_numbers", "room_bytes"]
+__all__ = ["Plain", "Room", "divide_plain", "places", "plain_numbers", "room_bytes"]
 
 Array = np.ndarray[Any, Any]
 
-FIELDS = (
-    96 << 10
-)  # fields whose numbers are worked out together: threads that do fewer ask for the interpreter too often
+FIELDS = 64 << 10  # worked out together, at most: threads that do fewer ask for the interpreter too often
+SHARE = 16  # part of the budget that the arrays of them may be
 SLOTS = 12  # arrays of them that are needed at the same time
 WIDEST = 24  # bytes of a field that are looked at
 MOST = 999  # of 10**16 in a number below 10**19, which 64 bits hold
@@ -51,8 +51,9 @@ class Room:
 
     def __init__(self, capacity: int, memory: Array | None = None) -> None:
         whole = np.empty(room_bytes(capacity), np.uint8) if memory is None else memory
-        words, wide = SLOTS * FIELDS * 8, _rounded(capacity)
-        self._slots = whole[:words].view(np.uint64).reshape(SLOTS, FIELDS)
+        self.fields = _fields()
+        words, wide = SLOTS * self.fields * 8, _rounded(capacity)
+        self._slots = whole[:words].view(np.uint64).reshape(SLOTS, self.fields)
         self._masks = [whole[words + k * wide : words + (k + 1) * wide].view(bool) for k in range(2)]
         self.text = whole[words + 2 * wide : words + 3 * wide + 2 * PAD]  # of which the first `PAD` bytes are zeros
         self.text[:PAD] = ZERO
@@ -96,7 +97,12 @@ class Room:
 
 def room_bytes(capacity: int) -> int:
     """Return the bytes of a `Room`."""
-    return SLOTS * FIELDS * 8 + 3 * _rounded(capacity) + 2 * PAD
+    return SLOTS * _fields() * 8 + 3 * _rounded(capacity) + 2 * PAD
+
+
+def _fields() -> int:
+    """Return how many fields are worked out together."""
+    return max(1, min(FIELDS, settings.budget() // SHARE // (8 * SLOTS)))
 
 
 def _rounded(size: int) -> int:
@@ -196,9 +202,9 @@ def plain_numbers(fields: Plain, dtype: np.dtype[Any], room: Room) -> tuple[Arra
     """
     kind = {"f": np.float64, "u": np.uint64}.get(dtype.kind, np.int64)
     values, odd = np.empty(fields.stops.size, kind), [np.empty(0, np.int64)]
-    for first in range(0, values.size, FIELDS):
-        tile = slice(first, first + FIELDS)
-        slots = room.slots(min(FIELDS, values.size - first))
+    for first in range(0, values.size, room.fields):
+        tile = slice(first, first + room.fields)
+        slots = room.slots(min(room.fields, values.size - first))
         numbers = _read(fields.text, fields.starts[tile], fields.stops[tile], fields.points[tile], slots)
         found, left = to_floats(numbers, slots[2:]) if dtype.kind == "f" else to_integers(numbers, kind)
         values[tile] = found
