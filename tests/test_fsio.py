@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 
 from chunkarr import fsio
 from chunkarr.errors import CorruptChunkError, TargetExistsError, UnsafeInputError
+from chunkarr.formats.scratch import ScratchArray
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX locks and links")
 
@@ -117,6 +119,16 @@ def test_in_memory_nothing_is_reserved_and_holes_are_made() -> None:
         assert os.fstat(file.fileno()).st_blocks == 2 * page // 512
         file.seek(0)
         assert file.read() == (b"x" * page + bytes(page)) * 2
+
+
+def test_a_file_system_without_a_limit_is_not_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlimited = SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=4096)  # as of tmpfs mounted with size=0
+    monkeypatch.setattr(os, "statvfs", lambda _: unlimited)
+    monkeypatch.setattr(fsio.calls, "_in_memory", lambda _fd: True)
+    assert fsio.calls.free_bytes(str(tmp_path)) is None
+    os.close(fsio.open_new(str(tmp_path / "f"), 100_000))
+    array = ScratchArray(str(tmp_path), (1000,), "f8", (1000,))
+    array.remove()
 
 
 def test_a_file_on_a_disk_has_no_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

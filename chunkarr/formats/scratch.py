@@ -212,11 +212,8 @@ class ScratchArray(Stored, Target):
 
 def _check_space(directory: str, nbytes: int) -> None:
     """Raise OSError if ``nbytes`` do not fit the disk now; a sparse file reserves nothing."""
-    if not hasattr(os, "statvfs"):
-        return
-    disk = os.statvfs(directory)
-    free = disk.f_bavail * disk.f_frsize
-    if nbytes > free:
+    free = fsio.calls.free_bytes(directory)
+    if free is not None and nbytes > free:
         words = f"scratch array needs {nbytes} B, the disk has {free} B free; {ADVICE}"
         raise OSError(errno.ENOSPC, words, directory)
 

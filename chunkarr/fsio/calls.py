@@ -21,6 +21,7 @@ __all__ = [
     "NO_SUCH_CALL",
     "Watcher",
     "chmod",
+    "free_bytes",
     "fsync",
     "give_back",
     "link",
@@ -102,6 +103,14 @@ def truncate(fd: int, size: int) -> None:
     _do("truncate", os.ftruncate, fd, size)
 
 
+def free_bytes(place: str | int) -> int | None:
+    """Return the bytes free on the file system of a path or descriptor; None if it does not tell, or has no limit."""
+    if not hasattr(os, "statvfs"):
+        return None
+    state = os.statvfs(place)
+    return state.f_bavail * state.f_frsize if state.f_blocks else None  # in memory without a limit there are none
+
+
 def reserve(fd: int, size: int, start: int = 0) -> None:
     """Give a file the blocks for its bytes from ``start`` up to ``size``, where the file system can.
 
@@ -110,8 +119,8 @@ def reserve(fd: int, size: int, start: int = 0) -> None:
     if not hasattr(os, "posix_fallocate"):
         return
     if _in_memory(fd):
-        state = os.fstatvfs(fd)
-        if size - start > state.f_bavail * state.f_frsize:
+        free = free_bytes(fd)
+        if free is not None and size - start > free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return
     try:

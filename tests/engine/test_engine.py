@@ -149,7 +149,9 @@ def test_threads_wait_less_for_the_interpreter_while_tasks_run(monkeypatch):
     assert len(seen) == 2
     assert max(seen) < 1.01 * schedule.TURN
     assert sys.getswitchinterval() == usual
-    with schedule.SHORT_TURNS:
-        sys.setswitchinterval(2 * usual)  # what somebody sets meanwhile stays
-    assert sys.getswitchinterval() == 2 * usual
-    sys.setswitchinterval(usual)
+    try:
+        with schedule.SHORT_TURNS:
+            sys.setswitchinterval(2 * usual)  # what somebody sets meanwhile stays
+        assert sys.getswitchinterval() == 2 * usual
+    finally:
+        sys.setswitchinterval(usual)

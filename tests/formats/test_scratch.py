@@ -144,7 +144,7 @@ def test_it_goes_with_its_process_or_with_the_next_use(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_an_error_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=10, f_frsize=4096))
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_blocks=20, f_bavail=10, f_frsize=4096))
     with pytest.raises(OSError, match="scratch array needs 80000 B, the disk has 40960 B free") as caught:
         ScratchArray(str(tmp_path), (10_000,), "f8", (1000,))
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path))
